@@ -1,0 +1,57 @@
+# Everything the project does, one command each. `make` alone lists them.
+# Kept to what GNU make 3.81 knows, since that is what macOS ships.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book labs lab test check format bench clean
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "No virtual environment could be made. On Debian: apt install python3-venv"; exit 1; }
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
+setup: $(VENV)/.installed ## make .venv with everything the course needs
+
+book: $(VENV)/.installed ## run every chapter on a local cluster and write book/_build/html/index.html
+	$(BIN)/python book/build.py
+
+labs: $(VENV)/.installed ## run the solutions, record them, and derive the labs
+	$(BIN)/mscourse lab build
+
+lab: $(VENV)/.installed ## open the labs in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir labs
+
+test: $(VENV)/.installed ## run all tests, the recorded solutions included
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed ## lint, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(VENV)/.installed ## put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-bench ## compare with the peers and write benchmarks/results.md
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove what the other commands made, .venv included
+	rm -rf $(VENV) book/_build book/api/generated .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

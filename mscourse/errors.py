@@ -1,0 +1,57 @@
+"""The exceptions of the package, in one tree.
+
+::
+
+    MSCourseError
+    ├── ParameterError (ValueError)        an argument that cannot be right; nothing was run
+    ├── SplitsError                        splits on disk
+    │   ├── SplitsNotFoundError (FileNotFoundError)
+    │   └── DamagedSplitsError             files that differ from what was written
+    ├── ClusterError                       engines and controllers
+    │   └── NoEnginesError                 there is nothing to run on
+    ├── EvaluationError                    a fit or a score raised, and the caller wants to know
+    └── LabError                           labs and solutions
+        └── CheckerError                   the checker itself did not run: no verdict
+
+A message says what was wrong, where, what is allowed, and what to do next.
+"""
+
+
+class MSCourseError(Exception):
+    """Whatever goes wrong in this package; catch it to catch everything."""
+
+
+class ParameterError(MSCourseError, ValueError):
+    """An argument cannot be right. Nothing has been run or written yet."""
+
+
+class SplitsError(MSCourseError):
+    """Persisted splits cannot be written or read."""
+
+
+class SplitsNotFoundError(SplitsError, FileNotFoundError):
+    """No persisted splits are where they were looked for."""
+
+
+class DamagedSplitsError(SplitsError):
+    """A file of persisted splits is not what was written."""
+
+
+class ClusterError(MSCourseError):
+    """A cluster does not start, or does not answer."""
+
+
+class NoEnginesError(ClusterError):
+    """There is no engine to run on."""
+
+
+class EvaluationError(MSCourseError):
+    """A fit or a score raised, and ``error_score="raise"`` was asked for."""
+
+
+class LabError(MSCourseError):
+    """A lab or its solution is not what the course expects."""
+
+
+class CheckerError(LabError):
+    """The checker did not run to its end, so there is no verdict on the lab."""

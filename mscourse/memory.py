@@ -1,0 +1,203 @@
+"""What processes and hosts really hold in memory.
+
+RSS, the number that every task manager shows, counts a page that ten processes share ten times.
+Data behind a memory map lies in the page cache, once per host: it is in the RSS of every process
+that has read it, and costs each of them nothing. What a process holds *by itself* is its
+anonymous memory. PSS shares out the rest: a page that ten processes map counts for a tenth in each,
+so that the PSS of all processes add up to what they hold together.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import ipyparallel as ipp
+import psutil
+
+from mscourse.engines import ask_engines, one_engine_per_host
+from mscourse.errors import ParameterError
+
+_BYTES_PER_MB = 1_000_000
+_BYTES_PER_KIB = 1024
+
+
+class _PrintsInMB:
+    """Show the fields of a record that end in ``_bytes`` as MB, as people read them."""
+
+    def __repr__(self) -> str:
+        shown = []
+        for field in fields(self):  # type: ignore[arg-type]  # the subclasses are dataclasses
+            value = getattr(self, field.name)
+            name = field.name.removesuffix("_bytes")
+            if name == field.name:
+                shown.append(f"{name}={value!r}")
+            elif value is None:
+                shown.append(f"{name}=unknown")
+            else:
+                shown.append(f"{name}={value / _BYTES_PER_MB:.1f} MB")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class ProcessMemory(_PrintsInMB):
+    """What one process holds, in bytes.
+
+    A figure that the operating system does not tell is None. Linux tells all of them, macOS and
+    Windows only the RSS.
+
+    Attributes
+    ----------
+    pid : int
+        The process.
+    rss_bytes : int
+        All pages in RAM that the process can reach, shared or not.
+    anonymous_bytes : int or None
+        Pages that no file stands behind: what the process has allocated and written, and its
+        private copies of pages of a memory map. This is what one more such process costs.
+    file_backed_bytes : int or None
+        The rest of the RSS: pages of files (data, programs, libraries) and of shared memory. For
+        files they are the page cache itself, not a copy of it.
+    shared_bytes : int or None
+        Pages that at least one other process maps too.
+    pss_bytes : int or None
+        The proportional set size: each page counts as 1/n if n processes map it.
+    """
+
+    pid: int
+    rss_bytes: int
+    anonymous_bytes: int | None
+    file_backed_bytes: int | None
+    shared_bytes: int | None
+    pss_bytes: int | None
+
+
+@dataclass(frozen=True, repr=False)
+class HostMemory(_PrintsInMB):
+    """The memory of one host, in bytes.
+
+    Attributes
+    ----------
+    host : str
+        The host's name.
+    total_bytes : int
+        The RAM the host has.
+    available_bytes : int
+        What new data could take without swapping. The page cache counts as available, since it
+        is given up when memory is asked for. This is the number to watch.
+    free_bytes : int
+        What nothing uses, not even the page cache. On a healthy host it is small.
+    cached_bytes : int or None
+        The page cache; None where the system does not tell.
+    """
+
+    host: str
+    total_bytes: int
+    available_bytes: int
+    free_bytes: int
+    cached_bytes: int | None
+
+
+def process_memory(pid: int | None = None) -> ProcessMemory:
+    """Measure what a process holds.
+
+    Parameters
+    ----------
+    pid : int, optional
+        The process; by default the one that calls.
+
+    Returns
+    -------
+    ProcessMemory
+        In bytes; printed in MB.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such process.
+    """
+    pid = os.getpid() if pid is None else pid
+    try:
+        return _from_smaps(pid) or _from_psutil(pid)
+    except (psutil.NoSuchProcess, ProcessLookupError, ValueError) as error:
+        raise ParameterError(f"There is no process {pid!r} on this host: {error}") from error
+
+
+def engines_memory(client: ipp.Client) -> dict[int, ProcessMemory]:
+    """Measure what each engine holds.
+
+    Returns
+    -------
+    dict of int to ProcessMemory
+        Engine id to memory. Engines that are busy answer after their current work.
+
+    Raises
+    ------
+    NoEnginesError
+        If the client has no engines.
+    """
+    return ask_engines(client, process_memory)
+
+
+def hosts_memory(client: ipp.Client) -> dict[str, HostMemory]:
+    """Measure the memory of each host that runs engines.
+
+    Each host is asked once, through one of its engines, whatever the number of engines on it.
+
+    Returns
+    -------
+    dict of str to HostMemory
+        Host name to memory, in bytes; printed in MB.
+
+    Raises
+    ------
+    NoEnginesError
+        If the client has no engines.
+    """
+    answers = ask_engines(client, _host_memory, targets=one_engine_per_host(client).values())
+    return {memory.host: memory for memory in answers.values()}
+
+
+def _host_memory() -> HostMemory:
+    memory = psutil.virtual_memory()
+    return HostMemory(
+        host=socket.gethostname(),
+        total_bytes=memory.total,
+        available_bytes=memory.available,
+        free_bytes=memory.free,
+        cached_bytes=getattr(memory, "cached", None),
+    )
+
+
+def _from_smaps(pid: int) -> ProcessMemory | None:
+    """Read Linux's own account; None where there is none, or it is not ours to read."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, PermissionError):
+        return None
+    size_bytes: dict[str, int] = {}
+    for line in text.splitlines()[1:]:  # the first line is the range of addresses
+        name, value, *_ = line.split()
+        size_bytes[name.rstrip(":")] = int(value) * _BYTES_PER_KIB
+    rss_bytes = size_bytes["Rss"]
+    return ProcessMemory(
+        pid=pid,
+        rss_bytes=rss_bytes,
+        anonymous_bytes=size_bytes["Anonymous"],
+        file_backed_bytes=rss_bytes - size_bytes["Anonymous"],
+        shared_bytes=size_bytes["Shared_Clean"] + size_bytes["Shared_Dirty"],
+        pss_bytes=size_bytes["Pss"],
+    )
+
+
+def _from_psutil(pid: int) -> ProcessMemory:
+    return ProcessMemory(
+        pid=pid,
+        rss_bytes=psutil.Process(pid).memory_info().rss,
+        anonymous_bytes=None,
+        file_backed_bytes=None,
+        shared_bytes=None,
+        pss_bytes=None,
+    )
