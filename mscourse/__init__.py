@@ -22,5 +22,7 @@ from mscourse.memory import (
     hosts_memory,
     process_memory,
 )
+from mscourse.persist import persist_cv_splits
+from mscourse.splits import Split, Splits, open_splits
 
 __version__ = version("mscourse")
