@@ -1,6 +1,6 @@
 """A pytest plugin, loaded beside nbval, that records how each cell of a lab ran.
 
-It runs in the process that :mod:`mscourse.lab_check` starts, and writes one JSON file at the end;
+It runs in the process that :mod:`mscourse.labs.check` starts, and writes one JSON file at the end;
 without the file, there is no verdict.
 """
 
@@ -45,10 +45,12 @@ class CellRecorder:
             self.cells.append(
                 {
                     "id": item.cell.id,
+                    "source": item.cell.source,
                     "passed": report.passed,
                     "timed_out": timed_out,
                     "kernel_died": not item.parent.kernel.is_alive(),
                     "outputs": item.test_outputs or [],
+                    "complaint": "" if call.excinfo is None else str(call.excinfo.value),
                 }
             )
             if timed_out:

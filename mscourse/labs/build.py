@@ -5,6 +5,7 @@ times nor versions are recorded. The output of a cell tagged ``varies`` (a proce
 megabytes, a picture) is recorded once and kept for as long as the cell's source stays the same.
 """
 
+import subprocess
 from pathlib import Path
 
 import jupytext
@@ -12,20 +13,19 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from mscourse.errors import LabError
-from mscourse.lab_sandbox import sandbox
-from mscourse.labs import (
+from mscourse.labs.course import Lab, back_up
+from mscourse.labs.notebook import (
     CHECK_PREFIX,
     Cell,
     Exercise,
-    Lab,
     Notebook,
-    back_up,
     cells_by_label,
     exercises,
     read_notebook,
     strip,
     write_notebook,
 )
+from mscourse.labs.sandbox import sandbox
 
 #: A solution's cell that takes longer than this is not fit for a lab.
 _CELL_TIMEOUT_S = 120
@@ -42,7 +42,7 @@ def read_source(path: Path) -> Notebook:
         A code cell has no label of its own, or an exercise lacks its hint, its answer or its
         check.
     """
-    notebook = jupytext.read(path, fmt="md:myst")
+    notebook: Notebook = jupytext.read(path, fmt="md:myst")
     settings = dict(notebook.metadata.get("mscourse", {}))
     notebook.metadata.clear()
     notebook.metadata.update(
@@ -123,7 +123,7 @@ def execute(notebook: Notebook, lab: Lab) -> None:
             resources={"metadata": {"path": str(box.working_folder)}},
         )
         try:
-            client.execute(env=box.environment)
+            client.execute(env=box.environment, stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise LabError(f"{lab.source_path} does not run to its end:\n{error}") from error
 

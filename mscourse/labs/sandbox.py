@@ -8,7 +8,7 @@ that the learner runs elsewhere has another one, and is left alone.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,10 +59,8 @@ class Sandbox:
 
 
 def _signal(process: psutil.Process, name: str) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):
         getattr(process, name)()
-    except psutil.NoSuchProcess:
-        pass
 
 
 @contextmanager

@@ -1,0 +1,147 @@
+"""The unit of work: fit one candidate on one split, and score it. Runs on the engine."""
+
+from __future__ import annotations
+
+import functools
+import numbers
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.base import clone
+
+from mscourse.splits import Splits
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of one evaluation.
+
+    Attributes
+    ----------
+    params : dict
+        The candidate: parameter names and values.
+    split : int
+        Number of the split.
+    n_train : int
+        Rows of the train set that were used.
+    train_score, test_score : float
+        The scores; `error_score` if the evaluation failed. The train score is None if it was not
+        asked for.
+    fit_time_s, score_time_s : float
+        Seconds that the fit and the scoring of the test set took.
+    error : str or None
+        Type and message of the exception, if the evaluation failed.
+    error_traceback : str or None
+        Where it was raised.
+    started_at_s : float
+        When the evaluation began, in seconds since the epoch, on the engine's clock.
+    host, pid
+        Where it ran.
+    engine : hashable or None
+        The engine, as the client knows it.
+    """
+
+    params: Mapping[str, Any]
+    split: int
+    n_train: int
+    train_score: float | None
+    test_score: float
+    fit_time_s: float
+    score_time_s: float
+    error: str | None
+    error_traceback: str | None
+    started_at_s: float
+    host: str
+    pid: int
+    engine: Hashable = None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Everything that the evaluations of a search have in common; sent to each engine.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Cloned for each evaluation.
+    splits : Splits
+        Travels as a path.
+    scorer : callable
+        Called as ``scorer(estimator, X, y)``.
+    return_train_score : bool
+        Whether to score the train set too.
+    error_score : float
+        Score of an evaluation that fails.
+    """
+
+    estimator: Any
+    splits: Splits
+    scorer: Callable[..., float]
+    return_train_score: bool = True
+    error_score: float = float("nan")
+
+    def __call__(
+        self, params: Mapping[str, Any], split: int, n_train: int | None = None
+    ) -> Evaluation:
+        """Evaluate one candidate on one split, or on the first ``n_train`` rows of its train set.
+
+        An evaluation that raises becomes a record with its error. The arrays are mapped anew each
+        time, copy-on-write, so that what an estimator does to them ends with the evaluation.
+        """
+        started_at_s = time.time()
+        chosen = self.splits[split]
+        test_score = self.error_score
+        train_score = self.error_score if self.return_train_score else None
+        fit_time_s = score_time_s = 0.0
+        error = error_traceback = None
+        start_s = time.perf_counter()
+        try:
+            X_train, y_train, X_test, y_test = chosen.load(n_train=n_train)
+            # The values are cloned too: one may be an estimator that the fit would change.
+            estimator = clone(self.estimator).set_params(**clone(dict(params), safe=False))
+            start_s = time.perf_counter()
+            try:
+                estimator.fit(X_train) if y_train is None else estimator.fit(X_train, y_train)
+            finally:
+                fit_time_s = time.perf_counter() - start_s
+            start_s = time.perf_counter()
+            score = self._score(estimator, X_test, y_test)
+            score_time_s = time.perf_counter() - start_s
+            if self.return_train_score:
+                train_score = self._score(estimator, X_train, y_train)
+            test_score = score
+        except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
+            error = f"{type(raised).__name__}: {raised}"
+            error_traceback = traceback.format_exc()
+        host, pid = _here()
+        return Evaluation(
+            params=params,
+            split=split,
+            n_train=chosen.n_train if n_train is None else n_train,
+            train_score=train_score,
+            test_score=test_score,
+            fit_time_s=fit_time_s,
+            score_time_s=score_time_s,
+            error=error,
+            error_traceback=error_traceback,
+            started_at_s=started_at_s,
+            host=host,
+            pid=pid,
+        )
+
+    def _score(self, estimator: Any, X: Any, y: Any) -> float:
+        score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
+        if not isinstance(score, numbers.Number):
+            raise TypeError(f"scoring must give a number, not {score!r}.")
+        return float(score)
+
+
+@functools.cache
+def _here() -> tuple[str, int]:
+    """Name the host and the process; asked once, since a look-up of the name takes long."""
+    return socket.gethostname(), os.getpid()

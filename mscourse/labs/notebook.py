@@ -1,0 +1,230 @@
+"""The notebooks of labs: reading and writing them, their cells, their exercises.
+
+In a source, an exercise is a level-two heading ``## Exercise 2: ...``, a hint in a
+``<details>`` block, and the code cells that follow. A cell with a region between
+``### BEGIN SOLUTION`` and ``### END SOLUTION`` takes the answer; a cell whose label starts with
+``check-`` prints what the answer is judged by. Every code cell has a label of its own, by which
+it is found again in an attempt, whatever the learner moved or copied.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import nbformat
+import nbformat.v4
+
+from mscourse.errors import LabError
+
+#: A notebook, or a cell of one: a dictionary with attribute access.
+Notebook: TypeAlias = Any
+Cell: TypeAlias = Any
+
+CHECK_PREFIX = "check-"
+STUB = "# Your answer goes here, instead of the next line.\nraise NotImplementedError"
+
+_SOLUTION = re.compile(
+    r"^(?P<indent>[ \t]*)### BEGIN SOLUTION[ \t]*\n.*?### END SOLUTION[ \t]*$",
+    re.DOTALL | re.MULTILINE,
+)
+_LAB_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_EXERCISE = re.compile(r"^## Exercise (?P<number>\d+): (?P<title>.+)$", re.MULTILINE)
+_HINT = re.compile(r"<details>\s*<summary>[^<]*</summary>\s*(?P<hint>.*?)\s*</details>", re.DOTALL)
+
+
+# --- notebooks and their cells ---------------------------------------------------------------
+
+
+def read_notebook(path: Path) -> Notebook:
+    """Read a notebook of format 4.
+
+    Raises
+    ------
+    LabError
+        There is no such file, or it is not a notebook this course can read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise LabError(f"There is no notebook {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path} cannot be read: {error}.") from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise LabError(f"{path} is not a notebook, since it is not JSON: {error}.") from None
+    version = content.get("nbformat") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != nbformat.current_nbformat:
+        raise LabError(
+            f"{path} is a notebook of format {version}; the course reads format "
+            f"{nbformat.current_nbformat}. Open it in JupyterLab as it is installed here, "
+            "and save it again."
+        )
+    try:
+        notebook: Notebook = nbformat.v4.reads(text)  # type: ignore[no-untyped-call]
+        for cell in notebook.cells:
+            _ = cell.cell_type + cell.source, cell.metadata.get("label")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise LabError(f"{path} is JSON, but not a notebook: its cells cannot be read.") from None
+    return notebook
+
+
+def write_notebook(notebook: Notebook, path: Path) -> None:
+    """Write a notebook in one go: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(to_text(notebook), encoding="utf-8")
+    temporary.replace(path)
+
+
+def to_text(notebook: Notebook) -> str:
+    """The text of a notebook's file; the same notebook gives the same bytes."""
+    text: str = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    return text.rstrip("\n") + "\n"
+
+
+def new_code_cell(label: str, source: str) -> Cell:
+    """Make a code cell without output."""
+    cell: Cell = nbformat.v4.new_code_cell(source, id=label)  # type: ignore[no-untyped-call]
+    return cell
+
+
+def label_of(cell: Cell) -> str | None:
+    """The label of a cell; None for one that the learner added."""
+    label = cell.metadata.get("label")
+    return label if isinstance(label, str) else None
+
+
+def cells_by_label(notebook: Notebook) -> dict[str, Cell]:
+    """The labelled cells of a notebook.
+
+    Of several copies, the original counts, which is the one whose id is still its label;
+    JupyterLab gives a new id to a cell that is cut and pasted, and keeps the label.
+    """
+    cells: dict[str, Cell] = {}
+    for cell in notebook.cells:
+        label = label_of(cell)
+        if label is not None and (label not in cells or cell.get("id") == label):
+            cells[label] = cell
+    return cells
+
+
+def is_answer(cell: Cell) -> bool:
+    """Whether a cell of a solution is one in which the learner writes."""
+    return cell.cell_type == "code" and _SOLUTION.search(cell.source) is not None
+
+
+def is_check(cell: Cell) -> bool:
+    """Whether a cell of a solution is one that judges an answer."""
+    return cell.cell_type == "code" and (label_of(cell) or "").startswith(CHECK_PREFIX)
+
+
+def strip(solution: Notebook) -> Notebook:
+    """Make the lab of a solution: without answers and outputs."""
+    lab = copy.deepcopy(solution)
+    for cell in lab.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.outputs, cell.execution_count = [], None
+        cell.metadata["deletable"] = False
+        if is_answer(cell):
+            cell.source = strip_source(cell.source)
+        else:
+            cell.metadata["editable"] = False
+    return lab
+
+
+def strip_source(source: str) -> str:
+    """Put the stub in the place of each answer in a cell's source."""
+
+    def stub(answer: re.Match[str]) -> str:
+        return "\n".join(answer["indent"] + line for line in STUB.splitlines())
+
+    return _SOLUTION.sub(stub, source)
+
+
+# --- exercises -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of a lab, as its solution defines it.
+
+    Attributes
+    ----------
+    number : int
+    title : str
+    hint : str
+        Markdown.
+    cells, answers, checks : tuple of str
+        The labels of all its code cells in order, of those that take the answer, and of those
+        that judge it.
+    """
+
+    number: int
+    title: str
+    hint: str
+    cells: tuple[str, ...]
+    answers: tuple[str, ...]
+    checks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"Exercise {self.number}: {self.title}"
+
+
+def title_of(solution: Notebook) -> str:
+    """The main heading of a lab; empty if it has none."""
+    headings = (_LAB_TITLE.search(cell.source) for cell in solution.cells)
+    return next((heading[1].strip() for heading in headings if heading), "")
+
+
+def exercises(solution: Notebook) -> list[Exercise]:
+    """The exercises of a solution, in order."""
+    return [_exercise(heading, cells) for heading, cells in _sections(solution)]
+
+
+def _sections(solution: Notebook) -> Iterator[tuple[str, list[Cell]]]:
+    """Each exercise's text and its code cells. Another section ends the exercise."""
+    text = ""
+    cells: list[Cell] = []
+    for cell in solution.cells:
+        if cell.cell_type == "markdown" and _SECTION.search(cell.source):
+            if _EXERCISE.search(text):
+                yield text, cells
+            text, cells = cell.source, []
+        elif cell.cell_type == "markdown":
+            text += "\n\n" + cell.source
+        elif cell.cell_type == "code":
+            cells.append(cell)
+    if _EXERCISE.search(text):
+        yield text, cells
+
+
+def _exercise(text: str, cells: list[Cell]) -> Exercise:
+    heading = _EXERCISE.search(text)
+    assert heading is not None
+    hint = _HINT.search(text)
+    return Exercise(
+        number=int(heading["number"]),
+        title=heading["title"].strip(),
+        hint=hint["hint"] if hint else "",
+        cells=tuple(cell.metadata.label for cell in cells),
+        answers=tuple(cell.metadata.label for cell in cells if is_answer(cell)),
+        checks=tuple(cell.metadata.label for cell in cells if is_check(cell)),
+    )
+
+
+def untouched(exercise: Exercise, solution: Notebook, attempt: Notebook) -> bool:
+    """Whether the cells of an exercise hold what the fresh lab holds, or nothing at all."""
+    references, cells = cells_by_label(solution), cells_by_label(attempt)
+    sources = (
+        (strip_source(references[label].source), cells[label].source)
+        for label in exercise.answers
+        if label in cells
+    )
+    return all(source.split() in ([], stub.split()) for stub, source in sources)

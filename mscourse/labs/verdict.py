@@ -1,0 +1,241 @@
+"""Say in plain words what became of each exercise, from how the cells ran."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from textwrap import indent
+from typing import Any, Literal
+
+from mscourse.labs.course import Lab
+from mscourse.labs.notebook import Exercise, Notebook, cells_by_label, is_check, untouched
+
+_MAX_LINES_SHOWN = 12
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+# IPython's tracebacks: a frame in a cell, or in a cell's function that was sent to an engine;
+# below it, the source with an arrow at the line, or the line alone for a syntax error.
+_FRAME = re.compile(
+    r"(?:Cell In\[\d+\], line (?P<line>\d+)|ipykernel_\d+/\d+\.py:(?P<remote_line>\d+))"
+    r"(?:, in (?P<function>[\w.<>]+))?"
+)
+_ARROW = re.compile(r"^-+> *\d+ (.*)$", re.MULTILINE)
+_SYNTAX_ERROR = re.compile(r"\n {4}(\S.*)")
+
+Status = Literal["done", "not done yet", "raised", "differs", "timed out", "stopped", "missing"]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How one cell ran.
+
+    Attributes
+    ----------
+    source : str
+    passed : bool
+        It raised nothing, and what it printed is what was recorded, where that counts.
+    timed_out, kernel_died : bool
+    outputs : list of dict
+        As in a notebook.
+    complaint : str
+        What nbval says of a cell that did not pass.
+    """
+
+    source: str
+    passed: bool
+    timed_out: bool
+    kernel_died: bool
+    outputs: list[dict[str, Any]]
+    complaint: str
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The exception it ended with."""
+        errors = (output for output in self.outputs if output["output_type"] == "error")
+        return next(errors, None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one exercise.
+
+    Attributes
+    ----------
+    exercise : Exercise
+    status : str
+        ``"done"``, ``"not done yet"``, ``"raised"``, ``"differs"`` (the check printed something
+        else), ``"timed out"``, ``"stopped"`` (the kernel died) or ``"missing"`` (the answer's
+        cell is not there).
+    message : str
+        What happened, for all but the exercises that are done.
+    """
+
+    exercise: Exercise
+    status: Status
+    message: str = ""
+
+    def __str__(self) -> str:
+        if self.status == "done":
+            return f"{self.exercise}: done"
+        hint = f"\nHint: {self.exercise.hint}" if self.exercise.hint else ""
+        return f"{self.exercise}: {self.message}{hint}"
+
+
+@dataclass(frozen=True)
+class LabReport:
+    """The verdicts on a lab, and remarks on cells that belong to no exercise.
+
+    Attributes
+    ----------
+    lab : Lab
+    verdicts : tuple of Verdict
+    failures : tuple of str
+        Cells of the course outside the exercises that did not run, such as one that starts a
+        cluster. The lab is not solved then.
+    remarks : tuple of str
+        Cells the learner added that did not run. They do not count.
+    """
+
+    lab: Lab
+    verdicts: tuple[Verdict, ...]
+    failures: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def n_done(self) -> int:
+        """How many exercises are done."""
+        return sum(verdict.status == "done" for verdict in self.verdicts)
+
+    @property
+    def solved(self) -> bool:
+        """Whether all exercises are done, and the cells around them ran."""
+        return self.n_done == len(self.verdicts) and not self.failures
+
+    def __str__(self) -> str:
+        paragraphs = [f"{self.lab.name}: {self.n_done} of {len(self.verdicts)} exercises done"]
+        for text in (*self.failures, *map(str, self.verdicts), *self.remarks):
+            first, *rest = text.splitlines()
+            paragraphs.append("\n".join(["  " + first, *("      " + line for line in rest)]))
+        return "\n".join(line.rstrip() for line in "\n".join(paragraphs).splitlines())
+
+
+class Judge:
+    """Turns the cells' results into words."""
+
+    def __init__(
+        self,
+        solution: Notebook,
+        attempt: Notebook,
+        results: dict[str, CellResult],
+        cell_timeout_s: float,
+    ) -> None:
+        self.solution = solution
+        self.attempt = attempt
+        self.references = cells_by_label(solution)
+        self.answers = cells_by_label(attempt)
+        self.results = results
+        self.cell_timeout_s = cell_timeout_s
+
+    def verdict(self, exercise: Exercise) -> Verdict:
+        """Judge an exercise by the first of its cells that failed."""
+        for label in exercise.answers:
+            if label not in self.answers:
+                return Verdict(exercise, "missing", _MISSING)
+            if self.answers[label].cell_type != "code":
+                return Verdict(exercise, "missing", _NOT_CODE)
+        failed = [label for label in exercise.cells if self._failed(label)]
+        if self.results and not failed:
+            return Verdict(exercise, "done")
+        if untouched(exercise, self.solution, self.attempt):
+            return Verdict(exercise, "not done yet", "not done yet.")
+        return Verdict(exercise, *self._failure(failed[0]))
+
+    def complaints(self, whose: str, labels: list[str]) -> list[str]:
+        """Say what went wrong in cells that belong to no exercise."""
+        return [
+            f"{whose} failed: {first_line(self.results[label].source)}\n{self._failure(label)[1]}"
+            for label in labels
+            if self._failed(label)
+        ]
+
+    def _failed(self, label: str) -> bool:
+        result = self.results.get(label)
+        return result is not None and (not result.passed or result.timed_out)
+
+    def _failure(self, label: str) -> tuple[Status, str]:
+        result, reference = self.results[label], self.references.get(label)
+        checking = reference is not None and is_check(reference)
+        if result.timed_out:
+            return "timed out", (
+                f"its {'check' if checking else 'cell'} did not end within "
+                f"{self.cell_timeout_s:g} s and was interrupted. Is there a loop without an end?"
+            )
+        if result.kernel_died:
+            return "stopped", "the Python process died; this and all later cells could not run."
+        if result.error is not None:
+            return self._exception(result.error, label, checking)
+        if reference is None or not checking:
+            return "stopped", f"it could not be run: {result.complaint}"
+        printed, recorded = text_of(result.outputs), text_of(reference.outputs)
+        return "differs", (
+            f"the check printed\n{indent(_shorten(printed), '    ')}\n"
+            f"where the solution prints\n{indent(_shorten(recorded), '    ')}"
+        )
+
+    def _exception(self, error: dict[str, Any], label: str, checking: bool) -> tuple[Status, str]:
+        name, value = error["ename"], strip_ansi(error["evalue"])
+        if "NotImplementedError" in f"{name} {value}":
+            return "not done yet", "not done yet: it still raises NotImplementedError."
+        place = location("\n".join(error["traceback"]))
+        return "raised", (
+            f"{'the check' if checking else 'it'} raised {name}: {_shorten(value)}"
+            + (f"\n{place}" if place else "")
+        )
+
+
+_MISSING = (
+    "its cell is not in your notebook. Take your answers out of the way with "
+    "`mscourse lab reset`, which keeps a backup, and copy them into the fresh lab."
+)
+_NOT_CODE = "its cell is not a code cell any more. Select it in JupyterLab and press Y."
+
+
+def text_of(outputs: list[dict[str, Any]]) -> str:
+    """What outputs show as text."""
+    texts = []
+    for output in outputs:
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        texts.append(strip_ansi(text).rstrip("\n"))
+    return "\n".join(texts)
+
+
+def location(traceback: str) -> str:
+    """The place in the notebook that is nearest to the error, from IPython's traceback."""
+    text = strip_ansi(traceback)
+    frames = list(_FRAME.finditer(text))
+    if not frames:
+        return ""
+    frame = frames[-1]
+    line, function = frame["line"] or frame["remote_line"], frame["function"]
+    shown = text[frame.end() :].split("\n\n")[0]
+    code = _ARROW.search(shown) or _SYNTAX_ERROR.match(shown)
+    place = f"line {line}" + (f" of {function}" if function else "")
+    is_source = code is not None and "Could not get source" not in code[1]
+    return f"{place}: {code[1].strip()}" if code is not None and is_source else place
+
+
+def first_line(source: str) -> str:
+    """The first line of a cell that is not blank."""
+    return next(iter(source.strip().splitlines()), "")
+
+
+def strip_ansi(text: str) -> str:
+    """Remove the codes that colour text in a terminal."""
+    return _ANSI.sub("", text)
+
+
+def _shorten(text: str) -> str:
+    lines = text.splitlines() or ["(nothing)"]
+    if len(lines) > _MAX_LINES_SHOWN:
+        lines = [*lines[:_MAX_LINES_SHOWN], f"... ({len(lines) - _MAX_LINES_SHOWN} more lines)"]
+    return "\n".join(line if len(line) <= 200 else line[:197] + "..." for line in lines)

@@ -1,0 +1,284 @@
+"""Keep engines busy with a queue of items, whatever happens to the engines.
+
+::
+
+    items ─→ queue ─→ batches ─→ engines ─→ outcomes ─→ on_outcome(key, value, failure, engine)
+               ↑                    │
+               └── lost batches ────┘
+
+The queue stays on the client. One thread does everything; callbacks of futures only wake it. Each
+engine has at most two batches, one that runs and one that waits, so that an engine that joins finds
+work, an abort is immediate, and no message is lost in a queue elsewhere.
+
+The scheduler knows nothing of what the items mean.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+
+from mscourse.errors import ClusterError, NoEnginesError
+from mscourse.pools import EngineId, Future, Pool
+
+# About as much work as makes the 5 ms of a message negligible, and little enough to lose, to wait
+# for after an abort, and to balance at the end.
+_BATCH_TARGET_S = 0.2
+
+# Towards the end batches shrink, but not below this: smaller ones would be mostly message.
+_BATCH_LEAST_S = 0.01
+
+# A batch of items that take no time at all must still fit into a message.
+_BATCH_MOST_ITEMS = 5000
+
+# Weight of the latest batch in the estimate of an item's duration: durations of neighbours are
+# alike, and the first one includes imports.
+_LATEST_WEIGHT = 0.5
+
+# An item that was running on three engines when they died is taken for the cause.
+MOST_DEATHS = 3
+
+# How often to look for engines that have joined, if nothing else wakes the thread.
+_LOOK_FOR_ENGINES_S = 0.25
+
+# Engines that are restarted need this long to come back; after that nobody seems to see to it.
+_PATIENCE_WITHOUT_ENGINES_S = 60.0
+
+Item = tuple[Any, ...]
+OnOutcome = Callable[[int, Any, str | None, EngineId], None]
+
+
+@dataclass(eq=False)
+class _Batch:
+    keys: list[int]
+    engine: EngineId
+    future: Future | None = None
+
+
+class Scheduler:
+    """Run a function on each item of a list, on all engines of a pool, in the background.
+
+    Parameters
+    ----------
+    function : callable
+        Called on an engine as ``function(*item)``. Travels by cloudpickle.
+    items : sequence of tuple
+        What to run, in this order. An item's key is its place in the list.
+    pool : context manager of Pool
+        Opened when the scheduler starts, closed when it ends.
+    on_outcome : callable
+        Called as ``on_outcome(key, value, failure, engine)`` from the scheduler's thread, exactly
+        once for each item that ends. ``failure`` is None, or says why there is no value: the
+        function raised, or the item has killed its engines.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        items: Sequence[Item],
+        pool: AbstractContextManager[Pool],
+        on_outcome: OnOutcome,
+    ) -> None:
+        self._function = cloudpickle.dumps(function)
+        self._items = items
+        self._opening = pool
+        self._on_outcome = on_outcome
+
+        self._queue = deque(range(len(items)))
+        self._lost: deque[int] = deque()  # taken back from dead engines; sent one by one
+        self._deaths: Counter[int] = Counter()
+        self._ended: set[int] = set()
+        self._under_way: dict[EngineId, list[_Batch]] = {}
+        self._item_duration_s: float | None = None
+        self._without_engines_since_s: float | None = None
+
+        self._wake = threading.Condition()
+        self._arrived: deque[_Batch] = deque()
+        self._aborted = False
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        # A daemon: leaving Python does not wait for a search that nobody waits for.
+        self._thread = threading.Thread(target=self._run, name="mscourse-scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send items; returns at once."""
+        self._thread.start()
+
+    def abort(self) -> None:
+        """Send nothing more, take back what waits, and forget what is running."""
+        with self._wake:
+            self._aborted = True
+            self._wake.notify()
+        if threading.current_thread() is not self._thread:
+            self._over.wait()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come: all is done, or it was aborted, or it broke."""
+        return self._over.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the scheduler is over; return whether it is.
+
+        Raises
+        ------
+        NoEnginesError
+            If there has been no engine for a minute. Engines that join later are still used.
+        ClusterError
+            If the engines cannot run the function at all.
+        """
+        over = self._over.wait(timeout_s)
+        if self._error is not None:
+            raise self._error
+        since_s = self._without_engines_since_s
+        if not over and since_s and time.monotonic() - since_s > _PATIENCE_WITHOUT_ENGINES_S:
+            raise NoEnginesError(
+                f"There has been no engine for {time.monotonic() - since_s:.0f} s, and "
+                f"{len(self._items) - len(self._ended)} items are left. {self._why_empty}"
+            )
+        return over
+
+    def _run(self) -> None:
+        try:
+            with self._opening as pool:
+                self._serve(pool)
+        except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
+            self._error = error
+        finally:
+            self._over.set()
+
+    def _serve(self, pool: Pool) -> None:
+        try:
+            while len(self._ended) < len(self._items) and not self._aborted:
+                self._send_to(pool)
+                for batch in self._wait_for_batches():
+                    self._take_in(batch, pool)
+        finally:
+            for batch in [batch for batches in self._under_way.values() for batch in batches]:
+                pool.cancel(batch.future)
+
+    def _wait_for_batches(self) -> list[_Batch]:
+        with self._wake:
+            if not self._arrived and not self._aborted:
+                self._wake.wait(_LOOK_FOR_ENGINES_S)
+            arrived = list(self._arrived)
+            self._arrived.clear()
+        return arrived
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def _send_to(self, pool: Pool) -> None:
+        engines = pool.engines()
+        self._note_engines(pool, engines)
+        for depth in (1, 2):  # first something to do for everyone, then something to wait
+            for engine in engines:
+                if len(self._under_way.get(engine, ())) < depth:
+                    keys = self._next_keys(len(engines), is_idle=depth == 1)
+                    if keys:
+                        self._send(pool, engine, keys)
+
+    def _next_keys(self, n_engines: int, *, is_idle: bool) -> list[int]:
+        if self._lost:
+            # One by one, and only to idle engines: if one more dies, the culprit is known.
+            return [self._lost.popleft()] if is_idle else []
+        if not is_idle and len(self._queue) < n_engines:
+            return []  # the last ones go to whoever is free first
+        size = min(self._batch_size(n_engines), len(self._queue))
+        return [self._queue.popleft() for _ in range(size)]
+
+    def _batch_size(self, n_engines: int) -> int:
+        if self._item_duration_s is None:
+            return 1
+        duration_s = max(self._item_duration_s, 1e-9)
+        by_time = int(_BATCH_TARGET_S / duration_s)
+        fair_share = math.ceil(len(self._queue) / (2 * n_engines))
+        least = int(_BATCH_LEAST_S / duration_s)
+        return max(1, min(by_time, max(fair_share, least), _BATCH_MOST_ITEMS))
+
+    def _send(self, pool: Pool, engine: EngineId, keys: list[int]) -> None:
+        batch = _Batch(keys, engine)
+        try:
+            batch.future = pool.send(engine, self._function, [self._items[key] for key in keys])
+        except Exception as error:
+            self._lost.extendleft(reversed(keys))
+            if not pool.engines():  # it has gone between the two calls; others may be left
+                return
+            raise ClusterError(f"Engine {engine} cannot be sent work: {error}") from error
+        self._under_way.setdefault(engine, []).append(batch)
+        batch.future.add_done_callback(lambda _: self._arrive(batch))
+
+    def _arrive(self, batch: _Batch) -> None:
+        """Hand a finished batch to the thread. Called from any thread."""
+        with self._wake:
+            self._arrived.append(batch)
+            self._wake.notify()
+
+    def _note_engines(self, pool: Pool, engines: Sequence[EngineId]) -> None:
+        for engine in self._under_way.keys() - set(engines):
+            if not self._under_way[engine]:
+                del self._under_way[engine]
+        if engines:
+            self._without_engines_since_s = None
+        elif self._without_engines_since_s is None:
+            self._without_engines_since_s = time.monotonic()
+            self._why_empty = pool.why_empty()
+
+    # -- taking in -------------------------------------------------------------------------------
+
+    def _take_in(self, batch: _Batch, pool: Pool) -> None:
+        assert batch.future is not None
+        try:
+            report = batch.future.result()
+        except BaseException as error:
+            if not pool.is_death(error):
+                raise ClusterError(
+                    f"Engine {batch.engine} cannot run the work it was sent: {error}\n"
+                    "Is the same version of mscourse, and of all that the estimator needs, "
+                    "installed for the engines?"
+                ) from error
+            self._bury(batch, pool)
+            return
+        finally:
+            pool.forget(batch.future)
+        batches = self._under_way.get(batch.engine, [])
+        if batch in batches:
+            batches.remove(batch)
+        duration_s = report.elapsed_s / len(batch.keys)
+        known_s = self._item_duration_s
+        self._item_duration_s = (
+            duration_s if known_s is None else known_s + _LATEST_WEIGHT * (duration_s - known_s)
+        )
+        for key, (value, failure) in zip(batch.keys, report.outcomes, strict=True):
+            self._end(key, value, failure, batch.engine)
+
+    def _bury(self, batch: _Batch, pool: Pool) -> None:
+        """Take back what a dead engine had, and count the death against what it was running."""
+        batches = self._under_way.pop(batch.engine, [])
+        if batch not in batches:
+            return  # the other batch of this engine has brought the news
+        self._deaths.update(batches[0].keys)
+        for key in (key for each in batches for key in each.keys):
+            if self._deaths[key] >= MOST_DEATHS:
+                self._end(
+                    key,
+                    None,
+                    f"The engines that ran this have died, {MOST_DEATHS} times in a row. The usual "
+                    "causes are too little memory, and a crash in compiled code.",
+                    batch.engine,
+                )
+            elif key not in self._ended:
+                self._lost.append(key)
+        pool.replace(batch.engine)
+
+    def _end(self, key: int, value: Any, failure: str | None, engine: EngineId) -> None:
+        if key not in self._ended:  # an engine that was taken for dead may answer after all
+            self._ended.add(key)
+            self._on_outcome(key, value, failure, engine)
