@@ -19,7 +19,7 @@
 ``sandbox``             where notebooks run, and leave nothing running
 ``build``               sources to solutions and labs
 ``check``               an attempt among the solution's cells, run by nbval
-``plugin``              the pytest plugin that records how each cell ran
+``runner``              the script that runs nbval and records how each cell ran
 ``verdict``             the results in plain words
 ``cli``                 the command ``mscourse lab``
 ======================  ===========================================================

@@ -49,6 +49,8 @@ CELL_TIMEOUT_S = 60.0
 #: pytest's exit statuses when it has run all there was to run: all passed, or some failed.
 _PYTEST_RAN = (0, 1)
 
+_RUNNER = Path(__file__).with_name("runner.py")
+
 #: The ids of cells that are not the course's start like this.
 _ADDED_PREFIX = "added-"
 
@@ -168,11 +170,11 @@ def _run_pytest(
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     finished = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "--quiet", "--color=no", "--tb=short"),
+            *(sys.executable, "-P", str(_RUNNER), str(report_path)),
+            *("--quiet", "--color=no", "--tb=short", "-p", "no:cacheprovider"),
             *("-c", os.devnull, "--rootdir", str(box.folder), "--noconftest"),
-            *("-p", "no:cacheprovider", "-p", "nbval.plugin", "-p", "mscourse.labs.plugin"),
-            *("--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={cell_timeout_s}"),
-            *(f"--lab-report={report_path}", str(notebook_path)),
+            *("-p", "nbval.plugin", "--nbval-lax", "--nbval-current-env"),
+            *(f"--nbval-cell-timeout={cell_timeout_s}", str(notebook_path)),
         ],
         env=environment,
         cwd=box.folder,

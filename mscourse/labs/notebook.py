@@ -10,15 +10,33 @@ it is found again in an attempt, whatever the learner moved or copied.
 import copy
 import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import nbformat
-import nbformat.v4
-
 from mscourse.errors import LabError
+
+
+@contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make an optional module look absent, unless it has been imported already."""
+    absent: dict[str, Any] = {} if module in sys.modules else {module: None}
+    sys.modules.update(absent)
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+# jsonschema, which nbformat imports, would compile a grammar of addresses with it, which takes
+# 3 s; no notebook is validated with that.
+with _hidden("rfc3987_syntax"):
+    import nbformat
+    import nbformat.v4
 
 #: A notebook, or a cell of one: a dictionary with attribute access.
 Notebook: TypeAlias = Any

@@ -22,6 +22,9 @@ _FRAME = re.compile(
 _ARROW = re.compile(r"^-+> *\d+ (.*)$", re.MULTILINE)
 _SYNTAX_ERROR = re.compile(r"\n {4}(\S.*)")
 
+#: What a syntax error adds to its message: the name of a file that is not one.
+_FILE = re.compile(r" \(\d+\.py, line \d+\)$")
+
 Status = Literal["done", "not done yet", "raised", "differs", "timed out", "stopped", "missing"]
 
 
@@ -67,7 +70,7 @@ class Verdict:
         else), ``"timed out"``, ``"stopped"`` (the kernel died) or ``"missing"`` (the answer's
         cell is not there).
     message : str
-        What happened, for all but the exercises that are done.
+        What happened, where the status does not say it all.
     """
 
     exercise: Exercise
@@ -75,10 +78,9 @@ class Verdict:
     message: str = ""
 
     def __str__(self) -> str:
-        if self.status == "done":
-            return f"{self.exercise}: done"
-        hint = f"\nHint: {self.exercise.hint}" if self.exercise.hint else ""
-        return f"{self.exercise}: {self.message}{hint}"
+        hint = "" if self.status == "done" else f"Hint: {self.exercise.hint}"
+        details = "".join(f"\n{text}" for text in (self.message, hint) if text)
+        return f"{self.status:<12}  {self.exercise}{indent(details, ' ' * 6)}"
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,9 @@ class LabReport:
         return self.n_done == len(self.verdicts) and not self.failures
 
     def __str__(self) -> str:
-        paragraphs = [f"{self.lab.name}: {self.n_done} of {len(self.verdicts)} exercises done"]
-        for text in (*self.failures, *map(str, self.verdicts), *self.remarks):
-            first, *rest = text.splitlines()
-            paragraphs.append("\n".join(["  " + first, *("      " + line for line in rest)]))
-        return "\n".join(line.rstrip() for line in "\n".join(paragraphs).splitlines())
+        heading = f"{self.lab.name}: {self.n_done} of {len(self.verdicts)} exercises done"
+        texts = (*self.failures, *map(str, self.verdicts), *self.remarks)
+        return "\n".join([heading, *(indent(text, "  ") for text in texts)])
 
 
 class Judge:
@@ -147,13 +147,14 @@ class Judge:
         if self.results and not failed:
             return Verdict(exercise, "done")
         if untouched(exercise, self.solution, self.attempt):
-            return Verdict(exercise, "not done yet", "not done yet.")
+            return Verdict(exercise, "not done yet")
         return Verdict(exercise, *self._failure(failed[0]))
 
     def complaints(self, whose: str, labels: list[str]) -> list[str]:
         """Say what went wrong in cells that belong to no exercise."""
         return [
-            f"{whose} failed: {first_line(self.results[label].source)}\n{self._failure(label)[1]}"
+            f"{whose} failed: {first_line(self.results[label].source)}\n"
+            + indent(self._failure(label)[1], " " * 6)
             for label in labels
             if self._failed(label)
         ]
@@ -165,39 +166,40 @@ class Judge:
     def _failure(self, label: str) -> tuple[Status, str]:
         result, reference = self.results[label], self.references.get(label)
         checking = reference is not None and is_check(reference)
+        subject = "The check" if checking else "The cell"
         if result.timed_out:
             return "timed out", (
-                f"its {'check' if checking else 'cell'} did not end within "
+                f"{subject} did not end within "
                 f"{self.cell_timeout_s:g} s and was interrupted. Is there a loop without an end?"
             )
         if result.kernel_died:
-            return "stopped", "the Python process died; this and all later cells could not run."
+            return "stopped", "The Python process died; this and all later cells could not run."
         if result.error is not None:
-            return self._exception(result.error, label, checking)
+            return self._exception(result.error, subject)
         if reference is None or not checking:
-            return "stopped", f"it could not be run: {result.complaint}"
+            return "stopped", f"It could not be run: {result.complaint}"
         printed, recorded = text_of(result.outputs), text_of(reference.outputs)
         return "differs", (
-            f"the check printed\n{indent(_shorten(printed), '    ')}\n"
+            f"The check prints\n{indent(_shorten(printed), '    ')}\n"
             f"where the solution prints\n{indent(_shorten(recorded), '    ')}"
         )
 
-    def _exception(self, error: dict[str, Any], label: str, checking: bool) -> tuple[Status, str]:
-        name, value = error["ename"], strip_ansi(error["evalue"])
+    def _exception(self, error: dict[str, Any], subject: str) -> tuple[Status, str]:
+        name = error["ename"]
+        value = _FILE.sub("", strip_ansi(error["evalue"]))
         if "NotImplementedError" in f"{name} {value}":
-            return "not done yet", "not done yet: it still raises NotImplementedError."
+            return "not done yet", "It still raises NotImplementedError."
         place = location("\n".join(error["traceback"]))
         return "raised", (
-            f"{'the check' if checking else 'it'} raised {name}: {_shorten(value)}"
-            + (f"\n{place}" if place else "")
+            f"{subject} raised {name}: {_shorten(value)}" + (f"\n{place}" if place else "")
         )
 
 
 _MISSING = (
-    "its cell is not in your notebook. Take your answers out of the way with "
+    "Its cell is not in your notebook. Take your answers out of the way with "
     "`mscourse lab reset`, which keeps a backup, and copy them into the fresh lab."
 )
-_NOT_CODE = "its cell is not a code cell any more. Select it in JupyterLab and press Y."
+_NOT_CODE = "Its cell is not a code cell any more. Select it in JupyterLab and press Y."
 
 
 def text_of(outputs: list[dict[str, Any]]) -> str:

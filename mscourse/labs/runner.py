@@ -1,30 +1,20 @@
-"""A pytest plugin, loaded beside nbval, that records how each cell of a lab ran.
+"""Run pytest with nbval on a lab, and record how each cell ran.
 
-It runs in the process that :mod:`mscourse.labs.check` starts, and writes one JSON file at the end;
-without the file, there is no verdict.
+A script, run by :mod:`mscourse.labs.check` in a process of its own as
+``python -P runner.py REPORT PYTEST_ARGUMENT...``. It writes one JSON file at the end; without the
+file, there is no verdict. It imports nothing of the package, whose import takes seconds.
 """
 
 import json
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that names the file to write."""
-    parser.addoption("--lab-report", type=Path, help="file to write the cells' results to")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Start recording."""
-    path = config.getoption("--lab-report")
-    if path is not None:
-        config.pluginmanager.register(CellRecorder(path))
 
 
 class CellRecorder:
@@ -75,3 +65,15 @@ def interrupt_engines() -> None:
                 process.send_signal(signal.SIGINT)
         except (psutil.Error, OSError):
             continue
+
+
+def main(report_path: str, arguments: list[str]) -> int:
+    """Run pytest; return its exit status."""
+    # jsonschema, which nbval imports by way of nbformat, would use it to compile a grammar of
+    # addresses, for 3 s; no notebook is validated with that.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    return int(pytest.main(arguments, plugins=[CellRecorder(Path(report_path))]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
