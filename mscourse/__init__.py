@@ -1,28 +1,101 @@
-"""Model selection on many processes and machines, without copies of the data."""
+"""Model selection on many processes and machines, without copies of the data.
 
-from importlib.metadata import version
+A name is imported when it is first used, since scikit-learn takes seconds and 100 MB: an engine
+that is only asked for its memory should not need either.
+"""
 
-from mscourse.engines import engine_hosts, local_cluster, one_engine_per_host
-from mscourse.errors import (
-    CheckerError,
-    ClusterError,
-    DamagedSplitsError,
-    EvaluationError,
-    LabError,
-    MSCourseError,
-    NoEnginesError,
-    ParameterError,
-    SplitsError,
-    SplitsNotFoundError,
-)
-from mscourse.memory import (
-    HostMemory,
-    ProcessMemory,
-    engines_memory,
-    hosts_memory,
-    process_memory,
-)
-from mscourse.persist import persist_cv_splits
-from mscourse.splits import Split, Splits, open_splits
+from __future__ import annotations
 
-__version__ = version("mscourse")
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mscourse.engines import engine_hosts, local_cluster, one_engine_per_host
+    from mscourse.errors import (
+        CheckerError,
+        ClusterError,
+        DamagedSplitsError,
+        EvaluationError,
+        LabError,
+        MSCourseError,
+        NoEnginesError,
+        ParameterError,
+        SplitsError,
+        SplitsNotFoundError,
+    )
+    from mscourse.evaluation import Evaluation
+    from mscourse.memory import (
+        HostMemory,
+        ProcessMemory,
+        engines_memory,
+        hosts_memory,
+        process_memory,
+    )
+    from mscourse.persist import persist_cv_splits
+    from mscourse.search import Search, grid_search, random_search
+    from mscourse.splits import Split, Splits, open_splits
+
+_NAMES_OF_MODULE = {
+    "engines": ("engine_hosts", "local_cluster", "one_engine_per_host"),
+    "errors": (
+        "CheckerError",
+        "ClusterError",
+        "DamagedSplitsError",
+        "EvaluationError",
+        "LabError",
+        "MSCourseError",
+        "NoEnginesError",
+        "ParameterError",
+        "SplitsError",
+        "SplitsNotFoundError",
+    ),
+    "evaluation": ("Evaluation",),
+    "memory": ("HostMemory", "ProcessMemory", "engines_memory", "hosts_memory", "process_memory"),
+    "persist": ("persist_cv_splits",),
+    "search": ("Search", "grid_search", "random_search"),
+    "splits": ("Split", "Splits", "open_splits"),
+}
+_MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
+
+__all__ = [
+    "CheckerError",
+    "ClusterError",
+    "DamagedSplitsError",
+    "Evaluation",
+    "EvaluationError",
+    "HostMemory",
+    "LabError",
+    "MSCourseError",
+    "NoEnginesError",
+    "ParameterError",
+    "ProcessMemory",
+    "Search",
+    "Split",
+    "Splits",
+    "SplitsError",
+    "SplitsNotFoundError",
+    "engine_hosts",
+    "engines_memory",
+    "grid_search",
+    "hosts_memory",
+    "local_cluster",
+    "one_engine_per_host",
+    "open_splits",
+    "persist_cv_splits",
+    "process_memory",
+    "random_search",
+]
+
+__version__ = metadata.version("mscourse")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

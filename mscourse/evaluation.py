@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import numbers
 import os
 import socket
 import time
 import traceback
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sklearn.base import clone
@@ -59,6 +60,10 @@ class Evaluation:
     host: str
     pid: int
     engine: Hashable = None
+
+    def at(self, engine: Hashable) -> Evaluation:
+        """Say which engine it ran on, which only the client knows."""
+        return replace(self, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,23 @@ class Evaluator:
             started_at_s=started_at_s,
             host=host,
             pid=pid,
+        )
+
+    def failed(self, params: Mapping[str, Any], split: int, error: str) -> Evaluation:
+        """Record an evaluation that took its engines with it, so that none could."""
+        return Evaluation(
+            params=params,
+            split=split,
+            n_train=self.splits[split].n_train,
+            train_score=self.error_score if self.return_train_score else None,
+            test_score=self.error_score,
+            fit_time_s=math.nan,
+            score_time_s=math.nan,
+            error=error,
+            error_traceback=None,
+            started_at_s=math.nan,
+            host="",
+            pid=0,
         )
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:

@@ -1,0 +1,63 @@
+"""Arguments that several functions take, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.utils import get_tags
+
+from mscourse.errors import ParameterError
+
+
+def checked_scorer(
+    estimator: Any, scoring: str | Callable[..., float] | None
+) -> Callable[..., float]:
+    """Give the scorer that ``scoring`` names: one metric."""
+    if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
+        raise ParameterError(f"scoring must be one metric, a name or a callable, not {scoring!r}.")
+    try:
+        scorer: Callable[..., float] = check_scoring(estimator, scoring)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"scoring={scoring!r} cannot score {estimator!r}: {error}") from error
+    return scorer
+
+
+def check_estimator(estimator: Any) -> None:
+    """Refuse what cannot be cloned and fitted on rows."""
+    if isinstance(estimator, type) or not all(
+        hasattr(estimator, method) for method in ("fit", "get_params", "set_params")
+    ):
+        raise ParameterError(
+            f"estimator must be an object with fit, get_params and set_params, such as SVC(); "
+            f"it is {estimator!r}."
+        )
+    if get_tags(estimator).input_tags.pairwise:
+        raise ParameterError(
+            f"{estimator!r} takes a matrix of distances between rows, of which a split needs rows "
+            "and columns; persisted splits have rows only. Let it compute the distances itself."
+        )
+
+
+def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a parameter that the estimator does not have, before it fails on every engine."""
+    known = estimator.get_params(deep=True)
+    for name in dict.fromkeys(name for params in candidates for name in params):
+        part, _, rest = name.partition("__")
+        replaced = rest and any(part in params for params in candidates)
+        if name not in known and not replaced:
+            similar = difflib.get_close_matches(name, known, n=1)
+            raise ParameterError(
+                f"{type(estimator).__name__} has no parameter {name!r}. "
+                + (f"Did you mean {similar[0]!r}? " if similar else "")
+                + f"It has: {', '.join(sorted(known))}."
+            )
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is not a positive integer."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ParameterError(f"{name} must be a positive integer, not {value!r}.")

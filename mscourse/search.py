@@ -1,0 +1,461 @@
+"""Grid and random search on all engines, and the handle on a search that is under way."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from IPython.core.getipython import get_ipython
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+
+from mscourse import results
+from mscourse.checks import (
+    check_count,
+    check_estimator,
+    check_parameter_names,
+    checked_scorer,
+)
+from mscourse.errors import EvaluationError, MSCourseError, ParameterError
+from mscourse.evaluation import Evaluation, Evaluator
+from mscourse.pools import EngineId, Engines, pool_for
+from mscourse.results import CandidateScore, Params, Ranking
+from mscourse.scheduler import Scheduler
+from mscourse.splits import Splits
+
+# How often a progress bar looks: often enough to seem smooth.
+_BAR_PERIOD_S = 0.1
+
+_TOP_SHOWN = 5
+
+
+class Search:
+    """A search that is under way or over: look at it at any time.
+
+    Made by `grid_search` and `random_search`. Shown in a notebook or printed, it is a report of
+    the progress and the best candidates so far.
+
+    Attributes
+    ----------
+    candidates : list of dict
+        The candidates, in the order of the grid or as they were drawn.
+    n_splits : int
+        Splits that each candidate is evaluated on.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        candidates: Sequence[Params],
+        plan: Sequence[tuple[int, int]],
+        engines: Engines,
+        *,
+        raise_errors: bool,
+    ) -> None:
+        self.candidates = list(candidates)
+        self.n_splits = len(evaluator.splits)
+        self._evaluator = evaluator
+        self._plan = plan
+        self._raise_errors = raise_errors
+        self._lock = threading.Lock()
+        self._done: list[tuple[int, Evaluation]] = []
+        self._aborted = False
+        self._first_error: Evaluation | None = None
+        self._scheduler = Scheduler(
+            evaluator,
+            [(self.candidates[candidate], split) for candidate, split in plan],
+            pool_for(engines),
+            self._take_in,
+        )
+        self._scheduler.start()
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    @property
+    def n_total(self) -> int:
+        """Evaluations that are planned."""
+        return len(self._plan)
+
+    @property
+    def n_done(self) -> int:
+        """Evaluations that are done, failed ones included."""
+        return len(self._done)
+
+    @property
+    def n_failed(self) -> int:
+        """Evaluations that failed."""
+        return sum(e.error is not None for e in self.evaluations())
+
+    @property
+    def progress(self) -> float:
+        """The part of the evaluations that is done, 0 to 1."""
+        return self.n_done / self.n_total
+
+    def wait(self, timeout_s: float | None = None, *, progress_bar: bool | None = None) -> bool:
+        """Wait until the search is over. Interrupting the wait leaves the search running.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Wait no longer than this. By default as long as it takes.
+        progress_bar : bool, optional
+            Show a bar. By default if somebody can see it: in a terminal and in a notebook.
+
+        Returns
+        -------
+        bool
+            True if all evaluations are done; False if the time is up or the search was aborted.
+
+        Raises
+        ------
+        EvaluationError
+            If an evaluation failed and ``error_score="raise"``.
+        NoEnginesError
+            If there has been no engine for a minute. The search goes on if engines join.
+        ClusterError
+            If the engines cannot run evaluations at all.
+        """
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        show = _somebody_is_watching() if progress_bar is None else progress_bar
+        with _bar(self.n_total, show=show) as bar:
+            over = False
+            while not over:
+                left_s = deadline_s - time.monotonic()
+                over = self._scheduler.wait(max(0.0, min(_BAR_PERIOD_S, left_s)))
+                bar.update(self.n_done - bar.n)
+                if left_s <= 0:
+                    break
+        if self._first_error is not None:
+            e = self._first_error
+            raise EvaluationError(
+                f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
+                f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
+            )
+        return self.n_done == self.n_total
+
+    def abort(self) -> None:
+        """End the search. What is done is kept; what is running is forgotten."""
+        self._scheduler.abort()
+        self._aborted = self.n_done < self.n_total
+
+    # -- what it has found -----------------------------------------------------------------------
+
+    def evaluations(self) -> list[Evaluation]:
+        """List what is done, in the order in which it came back."""
+        return [evaluation for _, evaluation in self._snapshot()]
+
+    def best(self, n_top: int = _TOP_SHOWN) -> list[CandidateScore]:
+        """List the best candidates so far, among those with the most splits done.
+
+        Parameters
+        ----------
+        n_top : int
+            How many at the most.
+        """
+        return self._ranking().ranked[:n_top]
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The best candidate so far.
+
+        Raises
+        ------
+        MSCourseError
+            If no evaluation has succeeded yet.
+        """
+        best = self.best(1)
+        if not best or math.isnan(best[0].validation.mean):
+            errors = results.grouped_errors(self.evaluations())
+            raise MSCourseError(
+                "There is no best candidate yet: no evaluation has succeeded. "
+                + ("\n".join(errors) or "Wait a little: search.wait(timeout_s=10).")
+            )
+        return results.plain(best[0].params)
+
+    def results(self) -> dict[str, Any]:
+        """Arrange what is done as scikit-learn's ``cv_results_``.
+
+        Returns
+        -------
+        dict
+            The same keys and types. A candidate whose splits are not all done has nan for its
+            means; one that has not begun is left out.
+        """
+        return results.cv_results(
+            self.candidates,
+            self.n_splits,
+            self._snapshot(),
+            return_train_score=self._evaluator.return_train_score,
+        )
+
+    def to_frame(self) -> Any:
+        """Arrange what is done as a `pandas.DataFrame`, a row for each evaluation.
+
+        Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter.
+        """
+        import pandas as pd
+
+        rows = []
+        for candidate, e in self._snapshot():
+            row = {"candidate": candidate}
+            row |= {f"param_{name}": value for name, value in results.plain(e.params).items()}
+            row |= {name: value for name, value in vars(e).items() if name != "params"}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def plot_parameters(self, axes: Any = None) -> Any:
+        """Draw the test scores against the values of each parameter.
+
+        Parameters
+        ----------
+        axes : sequence of matplotlib.axes.Axes, optional
+            One for each parameter. By default a new figure is made.
+
+        Returns
+        -------
+        ndarray of matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.parameter_boxplots(self.evaluations(), axes=axes)
+
+    # -- how it is shown -------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        errors = results.grouped_errors(self.evaluations())
+        return results.text_report(self._headline(), self._ranking(), errors, _TOP_SHOWN)
+
+    def _repr_html_(self) -> str:
+        errors = results.grouped_errors(self.evaluations())
+        return results.html_report(
+            self._headline(), self.progress, self._ranking(), errors, _TOP_SHOWN
+        )
+
+    def _headline(self) -> str:
+        n_done, n_total = self.n_done, self.n_total
+        width = len(str(n_total))
+        state = ", aborted" if self._aborted else ""
+        return f"Progress: {100 * n_done // n_total:02d}% ({n_done:0{width}d}/{n_total}){state}"
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _snapshot(self) -> list[tuple[int, Evaluation]]:
+        with self._lock:
+            return list(self._done)
+
+    def _ranking(self) -> Ranking:
+        return results.rank(self.candidates, self.n_splits, self._snapshot())
+
+    def _take_in(
+        self, key: int, value: Evaluation | None, failure: str | None, engine: EngineId
+    ) -> None:
+        """Keep what came of an evaluation. Called from the scheduler's thread."""
+        candidate, split = self._plan[key]
+        if value is None:
+            evaluation = self._evaluator.failed(self.candidates[candidate], split, str(failure))
+        else:
+            evaluation = value
+        evaluation = evaluation.at(engine)
+        with self._lock:
+            self._done.append((candidate, evaluation))
+        if self._raise_errors and evaluation.error is not None and self._first_error is None:
+            self._first_error = evaluation
+            self._aborted = True
+            self._scheduler.abort()
+
+
+def grid_search(
+    estimator: Any,
+    param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
+    splits: Splits,
+    *,
+    engines: Engines = None,
+    order: Literal["random", "grid"] = "random",
+    random_state: int | None = 0,
+    n_evaluations: int | None = None,
+    scoring: str | Callable[..., float] | None = None,
+    return_train_score: bool = True,
+    error_score: float | Literal["raise"] = math.nan,
+) -> Search:
+    """Evaluate every candidate of a grid on every split, on all engines; returns at once.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With scikit-learn's interface. It is cloned, never changed.
+    param_grid : dict of str to sequence, or list of such dicts
+        As for `sklearn.model_selection.ParameterGrid`.
+    splits : Splits
+        From `persist_cv_splits` or `open_splits`.
+    engines : Client, view, Executor or None
+        An ipyparallel client or view, or an executor of `concurrent.futures`. With None a local
+        cluster with one engine per core is started, and stopped when the search is over.
+    order : {"random", "grid"}
+        Order of the candidates. In random order the first few are a fair sample of the grid, so
+        that a search may be ended early (Bergstra & Bengio, JMLR 13, 2012). The splits of one
+        candidate follow each other.
+    random_state : int, optional
+        Seed of the random order.
+    n_evaluations : int, optional
+        End after this many evaluations: a budget. By default all of them.
+    scoring : str or callable, optional
+        One metric, as for `sklearn.metrics.check_scoring`. By default ``estimator.score``.
+    return_train_score : bool
+        Whether to score the train sets too.
+    error_score : float or "raise"
+        Score of an evaluation that fails. With "raise" the first failure ends the search, and
+        `Search.wait` raises it.
+
+    Returns
+    -------
+    Search
+        The running search.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be right. Nothing is run.
+    NoEnginesError
+        If the client has no engines.
+
+    Examples
+    --------
+    >>> search = grid_search(SVC(), {"C": [1, 10], "gamma": [1e-3, 1e-2]}, splits)
+    >>> search.wait()
+    True
+    >>> search.best_params
+    {'C': 10, 'gamma': 0.001}
+    """
+    try:
+        candidates = list(ParameterGrid(param_grid))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_grid is not a grid: {error}") from error
+    if order not in ("random", "grid"):
+        raise ParameterError(f"order must be 'random' or 'grid', not {order!r}.")
+    sequence = np.arange(len(candidates))
+    if order == "random":
+        sequence = np.random.default_rng(random_state).permutation(sequence)
+    return _start(
+        estimator,
+        candidates,
+        sequence.tolist(),
+        splits,
+        engines,
+        n_evaluations,
+        scoring,
+        return_train_score,
+        error_score,
+    )
+
+
+def random_search(
+    estimator: Any,
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    splits: Splits,
+    *,
+    n_iter: int = 10,
+    engines: Engines = None,
+    random_state: int | None = 0,
+    n_evaluations: int | None = None,
+    scoring: str | Callable[..., float] | None = None,
+    return_train_score: bool = True,
+    error_score: float | Literal["raise"] = math.nan,
+) -> Search:
+    """Evaluate candidates drawn at random on every split, on all engines; returns at once.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With scikit-learn's interface. It is cloned, never changed.
+    param_distributions : dict, or list of dict
+        Parameter names to lists of values or to distributions of `scipy.stats`, as for
+        `sklearn.model_selection.ParameterSampler`.
+    splits : Splits
+        From `persist_cv_splits` or `open_splits`.
+    n_iter : int
+        How many candidates to draw. If there are only lists, no more than there are combinations.
+    random_state : int, optional
+        Seed of the draw: the same candidates as scikit-learn's `RandomizedSearchCV` draws.
+    engines, n_evaluations, scoring, return_train_score, error_score
+        As for `grid_search`.
+
+    Returns
+    -------
+    Search
+        The running search.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be right. Nothing is run.
+    NoEnginesError
+        If the client has no engines.
+    """
+    check_count("n_iter", n_iter)
+    try:
+        sampler = ParameterSampler(param_distributions, n_iter, random_state=random_state)
+        candidates = list(sampler)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
+    return _start(
+        estimator,
+        candidates,
+        list(range(len(candidates))),
+        splits,
+        engines,
+        n_evaluations,
+        scoring,
+        return_train_score,
+        error_score,
+    )
+
+
+def _start(
+    estimator: Any,
+    candidates: list[Params],
+    order: list[int],
+    splits: Splits,
+    engines: Engines,
+    n_evaluations: int | None,
+    scoring: str | Callable[..., float] | None,
+    return_train_score: bool,
+    error_score: float | Literal["raise"],
+) -> Search:
+    """Check what all searches have in common, and begin."""
+    if not isinstance(splits, Splits):
+        raise ParameterError(
+            "splits must be what persist_cv_splits or open_splits returns, not "
+            f"{type(splits).__name__}."
+        )
+    check_estimator(estimator)
+    check_parameter_names(estimator, candidates)
+    raise_errors = error_score == "raise"
+    if not raise_errors and not isinstance(error_score, int | float):
+        raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
+    plan = [(candidate, split) for candidate in order for split in range(len(splits))]
+    if n_evaluations is not None:
+        check_count("n_evaluations", n_evaluations)
+        plan = plan[:n_evaluations]
+    evaluator = Evaluator(
+        estimator,
+        splits,
+        checked_scorer(estimator, scoring),
+        return_train_score=return_train_score,
+        error_score=math.nan if raise_errors else float(error_score),
+    )
+    return Search(evaluator, candidates, plan, engines, raise_errors=raise_errors)
+
+
+def _somebody_is_watching() -> bool:
+    shell = get_ipython()
+    return sys.stderr.isatty() or (shell is not None and hasattr(shell, "kernel"))
+
+
+def _bar(n_total: int, *, show: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=n_total, unit="evaluation", disable=not show)
