@@ -95,7 +95,7 @@ class ArrayFile:
         array = np.ndarray.__new__(np.memmap, self.shape, self._dtype, buffer, self._offset)
         # What numpy and joblib expect of a memory map, the latter to share it with its workers.
         array._mmap = buffer  # type: ignore[attr-defined]
-        array.filename = self.path
+        array.filename = self.path  # type: ignore[assignment]  # numpy too keeps a Path here
         array.offset = self._offset
         array.mode = mmap_mode
         return array
@@ -150,7 +150,7 @@ class ArrayWriter:
 
     def write(self, rows: ArrayLike) -> None:
         """Append rows, converted to the file's type."""
-        self._put(memoryview(np.ascontiguousarray(rows, self._dtype)).cast("B"))
+        self._put(np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data)
 
     def finish(self) -> ArrayFile:
         """Flush the file to the disk if it must last, and give it its name."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import cloudpickle
 import ipyparallel as ipp
@@ -26,7 +26,7 @@ from mscourse.engines import local_cluster
 from mscourse.errors import NoEnginesError, ParameterError
 
 EngineId = Hashable
-Engines = ipp.Client | ipp.DirectView | ipp.LoadBalancedView | Executor | None
+Engines: TypeAlias = ipp.Client | ipp.DirectView | ipp.LoadBalancedView | Executor | None
 
 
 class Future(Protocol):

@@ -1,0 +1,63 @@
+"""The command ``mscourse``, also ``python -m mscourse``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mscourse import __version__
+from mscourse.errors import MSCourseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status.
+
+    0: all is well. 1: something is wrong, and was said on standard error (or, for a check, on
+    standard output). 2: the command itself was wrong.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(options.run(options))
+    except MSCourseError as error:
+        print(f"mscourse: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mscourse: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from mscourse.labs.cli import add_lab_commands
+
+    parser = argparse.ArgumentParser(
+        prog="mscourse",
+        description="Distributed model selection and assessment: the course's tool.",
+    )
+    parser.add_argument("--version", action="version", version=f"mscourse {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    doctor = commands.add_parser(
+        "doctor",
+        help="check that this machine can run the course",
+        description="Check versions, cores, memory, disk and ports, and start a cluster.",
+    )
+    doctor.set_defaults(run=_doctor)
+    add_lab_commands(commands)
+    return parser
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mscourse import doctor
+
+    n_bad = 0
+    for finding in doctor.examine():
+        n_bad += not finding.is_good
+        mark = "ok " if finding.is_good else "BAD"
+        print(f"{mark}  {finding.subject:<9} {finding.says}", flush=True)
+    print("This machine is ready." if not n_bad else f"{n_bad} to mend, see above.")
+    return 1 if n_bad else 0

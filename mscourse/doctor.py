@@ -1,0 +1,151 @@
+"""Tell what is wrong with this machine before a course or a search finds out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+import psutil
+from packaging.requirements import Requirement
+
+from mscourse.engines import ask_engines, local_cluster
+from mscourse.errors import ClusterError
+
+# What the chapters and labs take, with room for a browser beside them.
+_NEEDED_MEMORY_BYTES = 2 * 10**9
+_NEEDED_DISK_BYTES = 2 * 10**9
+_RECOMMENDED_CORES = 2
+
+# A controller with two engines listens on about this many ports of the loopback address.
+_NEEDED_PORTS = 20
+
+_EXTRAS_OF_THE_COURSE = ("notebook", "labs", "book")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes
+    ----------
+    subject : str
+        What was looked at.
+    is_good : bool
+        Whether it will do.
+    says : str
+        What was found, and if it will not do, what to do.
+    """
+
+    subject: str
+    is_good: bool
+    says: str
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything the course needs, one finding after the other."""
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _packages,
+        _cores,
+        _memory,
+        _disk,
+        _ports,
+        _cluster,
+    )
+    for check in checks:
+        yield check()
+
+
+def _python() -> Finding:
+    version = sys.version.split()[0]
+    required = metadata.metadata("mscourse")["Requires-Python"]
+    is_good = sys.version_info >= (3, 11)
+    advice = "" if is_good else f"; {required} is needed: make PYTHON=python3.12 clean setup"
+    return Finding("Python", is_good, f"{version} in {sys.prefix}{advice}")
+
+
+def _packages() -> Finding:
+    wrong = []
+    n_checked = 0
+    for text in metadata.requires("mscourse") or []:
+        requirement = Requirement(text)
+        if requirement.name == "mscourse" or not _concerns_the_course(requirement):
+            continue
+        n_checked += 1
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+    if wrong:
+        advice = "install as the README says: make setup"
+        return Finding("packages", False, f"{'; '.join(wrong)}; {advice}")
+    return Finding("packages", True, f"all {n_checked} are there, in versions that work together")
+
+
+def _concerns_the_course(requirement: Requirement) -> bool:
+    extras = ("", *_EXTRAS_OF_THE_COURSE)
+    return requirement.marker is None or any(
+        requirement.marker.evaluate({"extra": extra}) for extra in extras
+    )
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if (usable or 1) < _RECOMMENDED_CORES:
+        return Finding(
+            "cores", True, f"{usable}: everything runs, but two engines are no faster than one"
+        )
+    return Finding("cores", True, f"{usable}")
+
+
+def _memory() -> Finding:
+    available = psutil.virtual_memory().available
+    is_good = available >= _NEEDED_MEMORY_BYTES
+    advice = "" if is_good else "; 2.0 GB are needed: close other programs"
+    return Finding("memory", is_good, f"{available / 1e9:.1f} GB available{advice}")
+
+
+def _disk() -> Finding:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    is_good = free >= _NEEDED_DISK_BYTES
+    advice = "" if is_good else "; 2.0 GB are needed: free some, or set TMPDIR to a larger disk"
+    return Finding("disk", is_good, f"{free / 1e9:.1f} GB free in {folder}{advice}")
+
+
+def _ports() -> Finding:
+    sockets = []
+    try:
+        for _ in range(_NEEDED_PORTS):
+            each = socket.socket()
+            sockets.append(each)
+            each.bind(("127.0.0.1", 0))
+    except OSError as error:
+        return Finding(
+            "ports", False, f"only {len(sockets) - 1} of {_NEEDED_PORTS} on 127.0.0.1: {error}"
+        )
+    finally:
+        for each in sockets:
+            each.close()
+    return Finding("ports", True, f"{_NEEDED_PORTS} are free on 127.0.0.1")
+
+
+def _cluster() -> Finding:
+    start_s = time.perf_counter()
+    try:
+        with local_cluster(2) as client:
+            pids = ask_engines(client, os.getpid)
+    except ClusterError as error:
+        return Finding("cluster", False, f"{error}; a firewall may block 127.0.0.1")
+    took_s = time.perf_counter() - start_s
+    return Finding("cluster", True, f"{len(pids)} engines started and stopped in {took_s:.1f} s")
