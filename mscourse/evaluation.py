@@ -6,16 +6,19 @@ import functools
 import math
 import numbers
 import os
+import pickle
 import socket
 import time
 import traceback
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklearn.base import clone
 
 from mscourse.splits import Splits
+
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Evaluation:
         The engine, as the client knows it.
     """
 
-    params: Mapping[str, Any]
+    params: Params
     split: int
     n_train: int
     train_score: float | None
@@ -88,11 +91,12 @@ class Evaluator:
     splits: Splits
     scorer: Callable[..., float]
     return_train_score: bool = True
-    error_score: float = float("nan")
+    error_score: float = math.nan
+    _latest: tuple[Params | None, bytes] = field(
+        default=(None, b""), init=False, repr=False, compare=False
+    )
 
-    def __call__(
-        self, params: Mapping[str, Any], split: int, n_train: int | None = None
-    ) -> Evaluation:
+    def __call__(self, params: Params, split: int, n_train: int | None = None) -> Evaluation:
         """Evaluate one candidate on one split, or on the first ``n_train`` rows of its train set.
 
         An evaluation that raises becomes a record with its error. The arrays are mapped anew each
@@ -107,8 +111,7 @@ class Evaluator:
         start_s = time.perf_counter()
         try:
             X_train, y_train, X_test, y_test = chosen.load(n_train=n_train)
-            # The values are cloned too: one may be an estimator that the fit would change.
-            estimator = clone(self.estimator).set_params(**clone(dict(params), safe=False))
+            estimator = self._unfitted(params)
             start_s = time.perf_counter()
             try:
                 estimator.fit(X_train) if y_train is None else estimator.fit(X_train, y_train)
@@ -139,7 +142,24 @@ class Evaluator:
             pid=pid,
         )
 
-    def failed(self, params: Mapping[str, Any], split: int, error: str) -> Evaluation:
+    def _unfitted(self, params: Params) -> Any:
+        """Give an unfitted estimator with these parameters.
+
+        The splits of a candidate follow each other, and to copy its estimator by pickle takes a
+        tenth of the time of clone and set_params, which inspect signatures: 10 us, not 110.
+        """
+        known, pickled = self._latest
+        if known is not params:
+            # The values are cloned too: one may be an estimator that the fit would change.
+            estimator = clone(self.estimator).set_params(**clone(dict(params), safe=False))
+            try:
+                pickled = pickle.dumps(estimator)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                return estimator  # of a class that lives in a notebook
+            object.__setattr__(self, "_latest", (params, pickled))
+        return pickle.loads(pickled)
+
+    def failed(self, params: Params, split: int, error: str) -> Evaluation:
         """Record an evaluation that took its engines with it, so that none could."""
         return Evaluation(
             params=params,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mscourse.evaluation import Evaluation
-
-Params = Mapping[str, Any]
+from mscourse.evaluation import Evaluation, Params
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from mscourse.checks import (
     checked_scorer,
 )
 from mscourse.errors import EvaluationError, MSCourseError, ParameterError
-from mscourse.evaluation import Evaluation, Evaluator
+from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.pools import EngineId, Engines, pool_for
-from mscourse.results import CandidateScore, Params, Ranking
+from mscourse.results import CandidateScore, Ranking
 from mscourse.scheduler import Scheduler
 from mscourse.splits import Splits
 
