@@ -5,6 +5,7 @@ times nor versions are recorded. The output of a cell tagged ``varies`` (a proce
 megabytes, a picture) is recorded once and kept for as long as the cell's source stays the same.
 """
 
+import copy
 import subprocess
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def build_lab(lab: Lab) -> Path | None:
 
 def execute(notebook: Notebook, lab: Lab) -> None:
     """Run a notebook in a kernel and a folder of its own, and fill in its outputs."""
+    metadata = copy.deepcopy(notebook.metadata)
     with sandbox() as box:
         client = NotebookClient(
             notebook,
@@ -126,6 +128,7 @@ def execute(notebook: Notebook, lab: Lab) -> None:
             client.execute(env=box.environment, stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise LabError(f"{lab.source_path} does not run to its end:\n{error}") from error
+    notebook.metadata = metadata  # without what the kernel says of its version
 
 
 def _record(solution: Notebook, before: Notebook | None) -> None:
