@@ -144,7 +144,7 @@ class Course:
             candidates = [Path(folder).expanduser()]
         else:
             here = Path.cwd()
-            candidates = [here, *here.parents, Path(__file__).parent.parent]
+            candidates = [here, *here.parents, Path(__file__).parents[2]]
         for candidate in candidates:
             if any((candidate / "solutions").glob("[0-9]*.md")):
                 return cls(candidate.resolve())

@@ -167,13 +167,13 @@ class Judge:
         result, reference = self.results[label], self.references.get(label)
         checking = reference is not None and is_check(reference)
         subject = "The check" if checking else "The cell"
+        if result.kernel_died:
+            return "stopped", "The Python process died; this cell and all later ones could not run."
         if result.timed_out:
             return "timed out", (
                 f"{subject} did not end within "
-                f"{self.cell_timeout_s:g} s and was interrupted. Is there a loop without an end?"
+                f"{self.cell_timeout_s:g} s and was interrupted.\nIs there a loop without an end?"
             )
-        if result.kernel_died:
-            return "stopped", "The Python process died; this and all later cells could not run."
         if result.error is not None:
             return self._exception(result.error, subject)
         if reference is None or not checking:
