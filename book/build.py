@@ -86,8 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if left_running:
         _say("\nThese processes were left running by a chapter, and have been stopped:")
-        _say("\n".join(f"  {line}" for line in left_running))
+        _say("\n".join(f"  {line}" for line in sorted(set(left_running))))
         _say("Each chapter stops the clusters that it starts.")
+        shutil.rmtree(CACHE, ignore_errors=True)  # or the next build would not run it, and pass
         return 1
     _say(f"\nThe book is built ({elapsed_s:.0f} s). Open {HTML / 'index.html'}")
     return 0
