@@ -120,7 +120,10 @@ class ArrayFile:
         return None if found == self.sha256 else f"its checksum is {found}, not {self.sha256}"
 
     def _gone(self) -> DamagedSplitsError:
-        return DamagedSplitsError(f"{self.path} is gone. Persist the splits again.")
+        return DamagedSplitsError(
+            f"{self.path} is gone: deleted, or replaced when the splits were persisted again. "
+            "Open the splits again, or persist them."
+        )
 
     def _torn(self, n_bytes: int) -> DamagedSplitsError:
         return DamagedSplitsError(
@@ -149,8 +152,18 @@ class ArrayWriter:
         self._put(_header(self._dtype, shape))
 
     def write(self, rows: ArrayLike) -> None:
-        """Append rows, converted to the file's type."""
-        self._put(np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data)
+        """Append rows, converted to the file's type.
+
+        Raises
+        ------
+        ParameterError
+            If a value cannot be converted.
+        """
+        try:
+            array = np.ascontiguousarray(rows, self._dtype)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"The data cannot be stored as {self._dtype}: {error}") from error
+        self._put(array.reshape(-1).view(np.uint8).data)
 
     def finish(self) -> ArrayFile:
         """Flush the file to the disk if it must last, and give it its name."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -85,15 +86,22 @@ def local_cluster(
     _check_positive_integer("threads_per_engine", threads_per_engine)
 
     config = Config()
-    config.EngineLauncher.environment = dict.fromkeys(_THREAD_VARIABLES, str(threads_per_engine))
+    config.EngineLauncher.environment = {
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads_per_engine)),
+        # Engines find the modules that this process finds, a notebook's neighbours among them.
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
+    }
     with tempfile.TemporaryDirectory(prefix="mscourse-cluster-", ignore_cleanup_errors=True) as tmp:
         # A profile folder of its own keeps keys and logs out of the user's home, and lets any
         # number of clusters run side by side.
+        log = logging.Logger("mscourse.cluster", level=logging.WARNING)
+        log_lines = _LogLines()
+        log.addHandler(log_lines)
         cluster = ipp.Cluster(
             n=n_engines,
             profile_dir=tmp,
             config=config,
-            log_level=logging.ERROR,
+            log=log,
             controller_args=[
                 f"--HeartMonitor.period={_HEARTBEAT_PERIOD_MS}",
                 f"--HeartMonitor.max_heartmonitor_misses={_HEARTBEAT_MISSES}",
@@ -110,7 +118,7 @@ def local_cluster(
                 raise ClusterError(
                     f"A local cluster of {n_engines} engines did not start: {error}\n"
                     "Run `mscourse doctor` to see what is wrong with this machine. "
-                    f"The end of the logs:\n{_end_of_logs(Path(tmp))}"
+                    f"The end of its log:\n{log_lines}"
                 ) from error
             yield client
         finally:
@@ -217,9 +225,16 @@ def _check_positive_integer(name: str, value: object) -> None:
         raise ParameterError(f"{name} must be a positive integer, not {value!r}.")
 
 
-def _end_of_logs(profile_folder: Path) -> str:
-    lines: list[str] = []
-    for log in sorted((profile_folder / "log").glob("*.log")):
-        text = log.read_text(errors="replace").splitlines()
-        lines += [f"  {log.name}: {line}" for line in text[-_LOG_LINES_SHOWN:]]
-    return "\n".join(lines) or "  (there are no logs)"
+class _LogLines(logging.Handler):
+    """Keep what a cluster logs, to show it if the cluster does not start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines += record.getMessage().splitlines()
+
+    def __str__(self) -> str:
+        last = self._lines[-_LOG_LINES_SHOWN:] or ["(nothing was logged)"]
+        return "\n".join(f"  {line}" for line in last)

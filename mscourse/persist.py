@@ -141,6 +141,7 @@ def _write_dataset(
     durable: bool,
 ) -> None:
     """Write the data files, then the manifest, whose renaming makes the dataset exist."""
+    _check_free_space(dataset_folder, _stored_bytes(X, stored_dtype, y, layout))
     dataset_folder.mkdir(parents=True, exist_ok=True)
     replaced = _files_of(dataset_folder)
     _remove_abandoned(dataset_folder, replaced)
@@ -152,7 +153,6 @@ def _write_dataset(
         writers[part] = ArrayWriter(path, dtype, shape, durable=durable)
         return writers[part]
 
-    _check_free_space(dataset_folder, _stored_bytes(X, stored_dtype, y, layout))
     n_stored = len(layout.rows)
     try:
         if sparse.issparse(X):
@@ -246,6 +246,8 @@ def _stored_bytes(
 
 
 def _check_free_space(folder: Path, needed_bytes: int) -> None:
+    while not folder.exists():
+        folder = folder.parent
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes > free_bytes:
         raise SplitsError(

@@ -74,6 +74,9 @@ class Pool(Protocol):
     def replace(self, engine: EngineId) -> None:
         """Learn that an engine has died; start another one if the pool owns its engines."""
 
+    def is_gone(self) -> bool:
+        """Whether there will never be an engine again."""
+
     def why_empty(self) -> str:
         """Say what to do if there are no engines."""
 
@@ -132,7 +135,7 @@ class IPyParallelPool:
         return isinstance(error, RemoteError) and error.ename == "EngineError"
 
     def cancel(self, future: Any) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the client may be closed by now
+        if not self._client._closed:
             self._client.abort(future.msg_ids, block=False)
 
     def replace(self, engine: EngineId) -> None:
@@ -143,6 +146,9 @@ class IPyParallelPool:
     def _start_engine(self) -> None:
         with contextlib.suppress(Exception):  # the cluster may be stopping: then none is wanted
             self._client.cluster.start_engines_sync(n=1)
+
+    def is_gone(self) -> bool:
+        return bool(self._client._closed)
 
     def why_empty(self) -> str:
         if self._client._closed:
@@ -185,6 +191,9 @@ class ExecutorPool:
 
     def replace(self, engine: EngineId) -> None:
         pass  # it cannot
+
+    def is_gone(self) -> bool:
+        return self._broken
 
     def why_empty(self) -> str:
         return (

@@ -131,7 +131,8 @@ class Scheduler:
         Raises
         ------
         NoEnginesError
-            If there has been no engine for a minute. Engines that join later are still used.
+            If there has been no engine for a minute; engines that join later are still used. Or
+            if there can be none any more.
         ClusterError
             If the engines cannot run the function at all.
         """
@@ -227,6 +228,10 @@ class Scheduler:
                 del self._under_way[engine]
         if engines:
             self._without_engines_since_s = None
+        elif pool.is_gone():
+            raise NoEnginesError(
+                f"{len(self._items) - len(self._ended)} items are left. {pool.why_empty()}"
+            )
         elif self._without_engines_since_s is None:
             self._without_engines_since_s = time.monotonic()
             self._why_empty = pool.why_empty()

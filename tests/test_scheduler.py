@@ -1,0 +1,265 @@
+"""The scheduler loses nothing, whatever happens to the engines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import cluster_processes
+from joblib.externals import loky
+
+import mscourse
+from mscourse import scheduler as module
+from mscourse.pools import pool_for
+from mscourse.scheduler import MOST_DEATHS, Scheduler
+
+
+def double(x):
+    return 2 * x
+
+
+def nap(seconds, x):
+    time.sleep(seconds)
+    return x
+
+
+def fail_on_three(x):
+    if x == 3:
+        raise ValueError("three")
+    return x
+
+
+def die_on_three(x):
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.01)
+    return x
+
+
+def note_and_die_once(x, folder):
+    """Leave a mark for each start; kill the engine the first time that item 3 is run."""
+    mark = Path(folder) / f"{x}-{time.time_ns()}"
+    mark.touch()
+    time.sleep(0.01)
+    if x == 3 and len(list(Path(folder).glob("3-*"))) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+class Outcomes(dict):
+    """Collects what the scheduler reports, and refuses a second report of an item."""
+
+    def __call__(self, key, value, failure, engine):
+        assert key not in self, f"item {key} was reported twice"
+        self[key] = (value, failure, engine)
+
+    def values_of(self, n):
+        return [self[key][0] for key in range(n)]
+
+
+def run(function, items, engines, *, timeout_s=60, during=None):
+    outcomes = Outcomes()
+    scheduler = Scheduler(function, items, pool_for(engines), outcomes)
+    scheduler.start()
+    try:
+        if during:
+            during(scheduler, outcomes)
+        assert scheduler.wait(timeout_s), f"{len(outcomes)} of {len(items)} after {timeout_s} s"
+    finally:
+        scheduler.abort()
+    return outcomes
+
+
+@pytest.fixture(params=["client", "direct view", "balanced view", "threads", "processes", "loky"])
+def engines(request, client):
+    if request.param == "client":
+        yield client
+    elif request.param == "direct view":
+        yield client[:]
+    elif request.param == "balanced view":
+        yield client.load_balanced_view()
+    elif request.param == "loky":
+        executor = loky.ProcessPoolExecutor(2)
+        yield executor
+        executor.shutdown()
+    else:
+        kinds = {"threads": ThreadPoolExecutor, "processes": ProcessPoolExecutor}
+        with kinds[request.param](2) as executor:
+            yield executor
+
+
+def test_anything_that_runs_functions_will_do(engines):
+    outcomes = run(double, [(x,) for x in range(500)], engines)
+    assert outcomes.values_of(500) == [2 * x for x in range(500)]
+    outcomes = run(fail_on_three, [(x,) for x in range(6)], engines)
+    assert outcomes[3][:2] == (None, "ValueError: three")
+    assert sum(failure is None for _, failure, _ in outcomes.values()) == 5
+
+
+def test_only_the_engines_of_a_view_are_used(client):
+    outcomes = run(nap, [(0.001, x) for x in range(50)], client[[1]])
+    assert {engine for _, _, engine in outcomes.values()} == {1}
+    outcomes = run(nap, [(0.001, x) for x in range(20)], client[0])
+    assert {engine for _, _, engine in outcomes.values()} == {0}
+
+
+def test_both_engines_work(client):
+    outcomes = run(nap, [(0.01, x) for x in range(100)], client)
+    shares = [sum(engine == e for _, _, engine in outcomes.values()) for e in client.ids]
+    assert min(shares) > 20
+
+
+def test_with_nothing_given_a_cluster_is_started_and_stopped():
+    before = cluster_processes()
+    assert run(double, [(1,), (2,)], None).values_of(2) == [2, 4]
+    assert cluster_processes() <= before
+
+
+def test_no_items_is_over_at_once(client):
+    assert run(double, [], client) == {}
+
+
+def test_short_items_share_messages_and_long_ones_travel_alone(client, monkeypatch):
+    sizes = []
+    send = module.Scheduler._send
+    monkeypatch.setattr(
+        module.Scheduler,
+        "_send",
+        lambda self, pool, engine, keys: (sizes.append(len(keys)), send(self, pool, engine, keys)),
+    )
+    run(double, [(x,) for x in range(10_000)], client)
+    assert len(sizes) < 100
+    sizes.clear()
+    run(nap, [(0.25, x) for x in range(6)], client)
+    assert sizes == [1] * 6
+
+
+def test_the_client_keeps_nothing_of_finished_batches(client):
+    before = len(client.results), len(client.metadata)
+    run(nap, [(0.001, x) for x in range(500)], client)
+    assert (len(client.results), len(client.metadata)) <= before
+
+
+def test_a_killed_engine_loses_nothing(tmp_path):
+    with mscourse.local_cluster(2) as client:
+        outcomes = run(note_and_die_once, [(x, str(tmp_path)) for x in range(60)], client)
+        assert outcomes.values_of(60) == list(range(60))
+        assert len(client) == 1
+        assert len(list(tmp_path.glob("3-*"))) == 2
+
+
+def test_an_item_that_kills_engines_is_given_up_and_the_others_are_done():
+    outcomes = run(die_on_three, [(x,) for x in range(12)], None, timeout_s=120)
+    value, failure, _ = outcomes.pop(3)
+    assert value is None
+    assert f"{MOST_DEATHS} times" in failure
+    assert {key: outcome[0] for key, outcome in outcomes.items()} == {
+        x: x for x in range(12) if x != 3
+    }
+
+
+def test_an_engine_that_joins_is_used_at_once():
+    with mscourse.local_cluster(1) as client:
+
+        def join(scheduler, outcomes):
+            client.cluster.start_engines_sync(n=1)
+            client.wait_for_engines(2, timeout=30, interactive=False)
+
+        outcomes = run(nap, [(0.05, x) for x in range(150)], client, during=join)
+        assert {engine for _, _, engine in outcomes.values()} == {0, 1}
+
+
+def test_without_engines_the_wait_says_so_and_goes_on_when_one_joins(monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE_WITHOUT_ENGINES_S", 0.5)
+    with mscourse.local_cluster(1) as client:
+        outcomes = Outcomes()
+        scheduler = Scheduler(nap, [(0.02, x) for x in range(100)], pool_for(client), outcomes)
+        scheduler.start()
+        os.kill(client[0].apply_sync(os.getpid), signal.SIGKILL)
+        deadline_s = time.monotonic() + 20
+        while client.ids and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        time.sleep(1)
+        with pytest.raises(mscourse.NoEnginesError, match="Start engines"):
+            scheduler.wait(0.1)
+        client.cluster.start_engines_sync(n=1)
+        client.wait_for_engines(1, timeout=30, interactive=False)
+        time.sleep(1)  # until the scheduler has seen it
+        assert scheduler.wait(30)
+        assert outcomes.values_of(100) == list(range(100))
+
+
+def test_no_engines_at_all_is_refused_at_once():
+    with mscourse.local_cluster(1) as client:
+        os.kill(client[0].apply_sync(os.getpid), signal.SIGKILL)
+        deadline_s = time.monotonic() + 20
+        while client.ids and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        with pytest.raises(mscourse.NoEnginesError, match="no engines to run on"):
+            pool_for(client)
+
+
+@pytest.mark.parametrize("engines", ["client", 2, [1, 2]])
+def test_what_runs_no_functions_is_refused(engines):
+    with pytest.raises(mscourse.ParameterError, match="Client or view"):
+        pool_for(engines)
+
+
+def test_an_abort_is_immediate_and_leaves_the_engines_free(client):
+    def abort(scheduler, outcomes):
+        time.sleep(0.3)
+        start_s = time.perf_counter()
+        scheduler.abort()
+        took.append(time.perf_counter() - start_s)
+
+    took: list[float] = []
+    outcomes = run(nap, [(0.5, x) for x in range(40)], client, during=abort)
+    assert took[0] < 0.4  # it waits for no item
+    assert len(outcomes) < 4
+    n_kept = len(outcomes)
+    run(double, [(1,)], client, timeout_s=10)  # what waited behind the running items is gone
+    assert len(outcomes) == n_kept
+
+
+def test_work_that_no_engine_can_unpickle_is_one_error(client):
+    outcomes = Outcomes()
+    scheduler = Scheduler(_Unpicklable(), [(1,)], pool_for(client), outcomes)
+    scheduler.start()
+    with pytest.raises(mscourse.ClusterError, match=r"cannot run the work.*no_such_module"):
+        scheduler.wait(20)
+    assert not outcomes
+
+
+class _Unpicklable:
+    def __reduce__(self):
+        return (exec, ("import no_such_module",))
+
+
+def test_a_closed_client_is_told():
+    with mscourse.local_cluster(1) as client:
+        scheduler = Scheduler(nap, [(0.1, x) for x in range(99)], pool_for(client), Outcomes())
+        scheduler.start()
+        time.sleep(0.3)
+    with pytest.raises(mscourse.ClusterError, match="closed"):
+        scheduler.wait(20)
+
+
+def test_a_broken_executor_is_told():
+    with ProcessPoolExecutor(1) as executor:
+        scheduler = Scheduler(
+            die_on_three, [(x,) for x in range(9)], pool_for(executor), Outcomes()
+        )
+        scheduler.start()
+        with pytest.raises(mscourse.ClusterError, match="worker of the executor died"):
+            scheduler.wait(30)
+
+
+def test_no_thread_is_left(client):
+    run(double, [(1,)], client)
+    time.sleep(0.1)
+    assert not [t for t in threading.enumerate() if t.name == "mscourse-scheduler"]
