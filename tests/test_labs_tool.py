@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mscourse.cli import main
 from mscourse.errors import CheckerError, LabError
 from mscourse.labs import check as check_module
 from mscourse.labs import course as course_module
 from mscourse.labs.build import build_lab, read_source
-from mscourse.labs.check import check_lab
-from mscourse.labs.cli import add_lab_commands
+from mscourse.labs.check import check_lab, graft
 from mscourse.labs.course import Course, Lab, back_up
 from mscourse.labs.notebook import (
     Notebook,
@@ -174,11 +174,7 @@ def statuses(report: LabReport) -> list[str]:
 
 def run(*arguments: str | Path) -> int:
     """Run ``mscourse lab ...``."""
-    parser = argparse.ArgumentParser()
-    add_lab_commands(parser.add_subparsers(required=True))
-    parsed = parser.parse_args(["lab", *map(str, arguments)])
-    status: int = parsed.run(parsed)
-    return status
+    return main(["lab", *map(str, arguments)])
 
 
 # --- building --------------------------------------------------------------------------------
@@ -294,7 +290,7 @@ def test_wrong_answers_are_explained(
         sort="def in_order(numbers):\n    x = 1\n    return x / 0",
         largest="while True:\n    pass",
     )
-    assert run("check", lab.path, "--timeout", "2", "--course", lab.folder) == 1
+    assert run("check", lab.path, "--timeout", "3", "--course", lab.folder) == 1
     assert capsys.readouterr().out.splitlines() == [
         "01-toy: 0 of 3 exercises done",
         "  differs       Exercise 1: Add",
@@ -308,7 +304,7 @@ def test_wrong_answers_are_explained(
         "        line 3 of in_order: return x / 0",
         "        Hint: There is a built-in function `sorted`.",
         "  timed out     Exercise 3: Find the largest",
-        "        The cell did not end within 2 s and was interrupted.",
+        "        The cell did not end within 3 s and was interrupted.",
         "        Is there a loop without an end?",
         "        Hint: There is a built-in function `max`.",
     ]
@@ -320,7 +316,7 @@ def test_half_done_syntax_error_and_dead_kernel(lab: Lab, answer: Write) -> None
         sort="def in_order(numbers)\n    return numbers",
         largest="import os\nos._exit(1)",
     )
-    report = check_lab(lab, cell_timeout_s=1)
+    report = check_lab(lab, cell_timeout_s=3)
     assert statuses(report) == ["not done yet", "raised", "stopped"]
     assert "still raises NotImplementedError" in report.verdicts[0].message
     assert report.verdicts[1].message == (
@@ -422,7 +418,30 @@ def test_no_verdict_without_a_run(
     answer(**ANSWERS)
     with pytest.raises(CheckerError, match="0 of 11 cells ran, and pytest ended with status 0"):
         check_lab(lab)
-    assert run("check", "--course", lab.folder) == 2
+    assert run("check", "--course", lab.folder) == 1
+
+
+def test_a_run_that_was_broken_off_is_no_verdict(
+    lab: Lab, answer: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if all cells are said to have passed."""
+    attempt = answer(**ANSWERS)
+    passed = {
+        **dict.fromkeys(("source", "complaint"), ""),
+        **dict.fromkeys(("timed_out", "kernel_died"), False),
+        "passed": True,
+        "outputs": [],
+    }
+    cells = [{"id": cell.id, **passed} for cell in graft(lab.solution(), attempt).cells]
+    report = {"exit_status": 2, "cells": cells}
+    runner = tmp_path / "runner.py"
+    runner.write_text(
+        f"import sys; open(sys.argv[1], 'w').write({json.dumps(report)!r}); sys.exit(2)",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(check_module, "_RUNNER", runner)
+    with pytest.raises(CheckerError, match="11 of 11 cells ran, and pytest ended with status 2"):
+        check_lab(lab)
 
 
 # --- notebooks, names and folders ------------------------------------------------------------
@@ -445,7 +464,7 @@ def test_what_is_not_a_notebook_is_one_clear_error(
     lab.path.write_text(text, encoding="utf-8")
     with pytest.raises(LabError, match=message):
         check_lab(lab)
-    assert run("check", "--course", lab.folder) == 2
+    assert run("check", "--course", lab.folder) == 1
     assert str(lab.path) in capsys.readouterr().err
     assert run("list", "--course", lab.folder) == 0
     assert "unreadable" in capsys.readouterr().out
@@ -549,20 +568,27 @@ def test_list_tells_how_far_one_is(
     assert listed() == "01-toy 5 min missing Lab 1: A toy"
 
 
-def test_open_becomes_jupyterlab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: started.append(command))
-    run("open", "01", "--course", lab.folder)
-    assert started == [[sys.executable, "-m", "jupyterlab", str(lab.path)]]
-    lab.path.unlink()
-    with pytest.raises(LabError, match="mscourse lab reset 01-toy"):
+def test_open_becomes_jupyterlab(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def become(_: str, command: list[str]) -> None:
+        raise SystemExit(str(command))
+
+    monkeypatch.setattr(os, "execv", become)
+    command = [sys.executable, "-m", "jupyterlab", str(lab.path)]
+    with pytest.raises(SystemExit, match=re.escape(str(command))):
         run("open", "01", "--course", lab.folder)
+    lab.path.unlink()
+    assert run("open", "01", "--course", lab.folder) == 1
+    assert "mscourse lab reset 01-toy" in capsys.readouterr().err
 
 
-def test_what_is_not_installed_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_named(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(LabError, match=r"nbformat.*pip install 'mscourse\[labs\]'"):
-        run("list", "--course", lab.folder)
+    assert run("list", "--course", lab.folder) == 1
+    assert re.search(r"need nbformat.*pip install 'mscourse\[labs\]'", capsys.readouterr().err)
 
 
 # --- where an error was ----------------------------------------------------------------------

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 _NEEDED = ("nbformat", "nbval", "pytest", "nbclient", "jupytext")
 
-#: Exit statuses: everything solved; not (yet) solved; a lab could not be read or checked.
-SOLVED, UNSOLVED, FAILED = 0, 1, 2
-
 
 def add_lab_commands(subparsers: Any) -> None:
     """Add ``lab`` and its commands to the subparsers of ``mscourse``.
@@ -72,7 +69,7 @@ def list_labs(arguments: argparse.Namespace) -> int:
         except LabError:
             state = "unreadable" if lab.path.exists() else "missing"
         print(f"{lab.name:<20}  {duration:>7}  {state:<18}  {lab.title()}")
-    return SOLVED
+    return 0
 
 
 def open_lab(arguments: argparse.Namespace) -> int:
@@ -102,9 +99,9 @@ def _check(course: Course, name: str, cell_timeout_s: float) -> int:
         report = check_lab(lab, None if path == lab.path else path, cell_timeout_s=cell_timeout_s)
     except LabError as error:
         print(f"mscourse: {error}", file=sys.stderr)
-        return FAILED
+        return 1
     print(report, flush=True)
-    return SOLVED if report.solved else UNSOLVED
+    return 0 if report.solved else 1
 
 
 def reset_lab(arguments: argparse.Namespace) -> int:
@@ -112,7 +109,7 @@ def reset_lab(arguments: argparse.Namespace) -> int:
     lab = _course(arguments).lab(arguments.name)
     backup = lab.reset()
     print(f"{lab.path} is as fresh as it was." + _kept(backup))
-    return SOLVED
+    return 0
 
 
 def build_labs(arguments: argparse.Namespace) -> int:
@@ -124,7 +121,7 @@ def build_labs(arguments: argparse.Namespace) -> int:
     for lab in labs:
         backup = build_lab(lab)
         print(f"{lab.name}: built." + _kept(backup), flush=True)
-    return SOLVED
+    return 0
 
 
 def _kept(backup: Any) -> str:
