@@ -24,6 +24,12 @@ class CellRecorder:
         self.path = path
         self.cells: list[dict[str, Any]] = []
 
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Compare what was printed, but not warnings and progress bars."""
+        for item in items:
+            if "stderr" not in item.parent.skip_compare:
+                item.parent.skip_compare = (*item.parent.skip_compare, "stderr")
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: Any, call: pytest.CallInfo[None]

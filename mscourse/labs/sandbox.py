@@ -74,10 +74,12 @@ def sandbox() -> Iterator[Sandbox]:
         environment = {
             **os.environ,
             "IPYTHONDIR": str(folder / "ipython"),
+            "TMPDIR": str(folder / "tmp"),  # what is left there goes with the sandbox
             "IPP_NONINTERACTIVE": "1",  # no progress bars, whose text depends on the time
         }
         box = Sandbox(folder, environment)
         box.working_folder.mkdir()
+        (folder / "tmp").mkdir()
         try:
             yield box
         finally:

@@ -203,9 +203,11 @@ _NOT_CODE = "Its cell is not a code cell any more. Select it in JupyterLab and p
 
 
 def text_of(outputs: list[dict[str, Any]]) -> str:
-    """What outputs show as text."""
+    """What outputs show as text, but for warnings and progress bars."""
     texts = []
     for output in outputs:
+        if output.get("name") == "stderr":
+            continue
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
         texts.append(strip_ansi(text).rstrip("\n"))
     return "\n".join(texts)

@@ -1,0 +1,134 @@
+"""The public names, what an import costs, and the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import mscourse
+from mscourse import cli, doctor
+
+
+def test_the_public_names():
+    assert mscourse.__all__ == [
+        "CheckerError",
+        "ClusterError",
+        "DamagedSplitsError",
+        "Evaluation",
+        "EvaluationError",
+        "HostMemory",
+        "LabError",
+        "MSCourseError",
+        "NoEnginesError",
+        "ParameterError",
+        "ProcessMemory",
+        "Search",
+        "Split",
+        "Splits",
+        "SplitsError",
+        "SplitsNotFoundError",
+        "engine_hosts",
+        "engines_memory",
+        "grid_search",
+        "hosts_memory",
+        "local_cluster",
+        "one_engine_per_host",
+        "open_splits",
+        "persist_cv_splits",
+        "process_memory",
+        "random_search",
+    ]
+    assert sorted(mscourse._MODULE_OF_NAME) == mscourse.__all__
+    for name in mscourse.__all__:
+        value = getattr(mscourse, name)
+        assert value.__doc__
+        assert value is getattr(import_module(value.__module__), name)
+    assert set(mscourse.__all__) <= set(dir(mscourse))
+    with pytest.raises(AttributeError, match="no attribute 'gridsearch'"):
+        _ = mscourse.gridsearch
+
+
+def test_every_error_is_below_the_root():
+    for name in mscourse.__all__:
+        if name.endswith("Error"):
+            assert issubclass(getattr(mscourse, name), mscourse.MSCourseError)
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import mscourse", ["sklearn", "pandas", "matplotlib", "ipyparallel", "boto3"]),
+        ("import mscourse; mscourse.engines_memory", ["sklearn", "pandas", "matplotlib"]),
+        ("import mscourse; mscourse.grid_search", ["matplotlib", "boto3"]),
+    ],
+)
+def test_an_import_brings_no_more_than_is_needed(statement, unwanted):
+    code = f"{statement}; import sys; print(*(m for m in {unwanted!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_arrows_between_modules_point_down():
+    """What knows nothing of ipyparallel or scikit-learn imports neither."""
+    for module, unwanted in [
+        ("layout", ["ipyparallel", "sklearn"]),
+        ("arrayfile", ["ipyparallel", "sklearn"]),
+        ("scheduler", ["sklearn"]),
+        ("memory", ["sklearn"]),
+    ]:
+        code = (
+            f"import mscourse.{module}, sys; print(*(m for m in {unwanted!r} if m in sys.modules))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [], module
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mscourse", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_line_says_what_there_is():
+    assert run("--version").stdout.strip() == f"mscourse {mscourse.__version__}"
+    help_ = run()
+    assert help_.returncode == 2
+    assert "doctor" in help_.stdout
+    typo = run("docter")
+    assert typo.returncode == 2
+    assert "doctor" in typo.stderr
+
+
+def test_the_doctor_finds_this_machine_well(capsys):
+    assert cli.main(["doctor"]) == 0
+    report = capsys.readouterr().out
+    for subject in ("Python", "packages", "cores", "memory", "disk", "ports", "cluster"):
+        assert subject in report
+    assert "ready" in report
+
+
+def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
+    needs = ["numpy>=99", "no-such-package-here", "joblib", "other; extra == 'unrelated'"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: needs)
+    monkeypatch.setattr(doctor, "_NEEDED_MEMORY_BYTES", 10**18)
+    monkeypatch.setattr(doctor, "_NEEDED_DISK_BYTES", 10**18)
+    monkeypatch.setattr(doctor.socket.socket, "bind", _no_port, raising=False)
+    monkeypatch.setattr(doctor, "_cluster", lambda: doctor.Finding("cluster", True, ""))
+    assert cli.main(["doctor"]) == 1
+    report = capsys.readouterr().out
+    for advice in (
+        "numpy is ", "not >=99", "no-such-package-here is missing", "make setup",
+        "close other programs", "TMPDIR", "BAD  ports", "4 to mend",
+    ):  # fmt: skip
+        assert advice in report
+    assert "joblib" not in report
+    assert "other" not in report.replace("close other", "")
+
+
+def _no_port(self, address):
+    raise OSError("none left")

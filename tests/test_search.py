@@ -1,0 +1,479 @@
+"""Searches: the same results as scikit-learn's, and an honest account while they run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.stats import loguniform
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
+
+import mscourse
+from mscourse.engines import ask_engines
+
+PATIENCE_S = 120
+
+
+class Sleeper(ClassifierMixin, BaseEstimator):
+    """Takes its time, and scores what it is told to."""
+
+    def __init__(self, seconds=0.0, score=0.5):
+        self.seconds = seconds
+        self.score_ = score
+        self.score = lambda X, y: score
+
+    def get_params(self, deep=True):
+        return {"seconds": self.seconds, "score": self.score_}
+
+    def set_params(self, **params):
+        self.__init__(**(self.get_params() | params))
+        return self
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        return self
+
+
+class Vandal(BaseEstimator):
+    """Scores the sum of what it is given, and overwrites it."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+    def fit(self, X, y):
+        self.sum_ = float(X.sum())
+        X[:] = 0
+        return self
+
+    def score(self, X, y):
+        result = self.sum_ + float(X.sum())
+        X[:] = 0
+        return result
+
+
+class Killer(BaseEstimator):
+    """Kills its engine if told to."""
+
+    def __init__(self, kills=False):
+        self.kills = kills
+
+    def fit(self, X, y):
+        if self.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+    def score(self, X, y):
+        return 1.0
+
+
+def assert_same_results(search, reference, *, tolerance=0.0):
+    """The keys, types and values of scikit-learn's cv_results_, times aside."""
+    ours, theirs = search.results(), reference.cv_results_
+    assert list(ours) == list(theirs)
+    for key, expected in theirs.items():
+        if key == "params":
+            assert ours[key] == expected
+            continue
+        assert ours[key].dtype == expected.dtype, key
+        assert type(ours[key]) is type(expected), key
+        if "_time" in key:
+            assert ours[key].shape == expected.shape
+        elif key.startswith("param_"):
+            np.testing.assert_array_equal(ours[key].mask, expected.mask)
+            assert ours[key].tolist() == expected.tolist()
+        elif "score" in key and not key.startswith("rank"):
+            np.testing.assert_allclose(ours[key], expected, rtol=0, atol=tolerance, err_msg=key)
+    if not tolerance:
+        np.testing.assert_array_equal(ours["rank_test_score"], theirs["rank_test_score"])
+
+
+def until_some_are_done(search):
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not search.n_done and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
+# -- equal to scikit-learn -------------------------------------------------------------------------
+
+IRIS, CANCER, DIABETES = (
+    load(return_X_y=True) for load in (load_iris, load_breast_cancer, load_diabetes)
+)
+SPARSE_CANCER = (sparse.csr_matrix(np.where(CANCER[0] > 20, CANCER[0], 0)), CANCER[1])
+TEXT_IRIS = (IRIS[0], np.array(["setosa", "versicolor", "virginica"])[IRIS[1]])
+SVC_GRID = {"C": np.logspace(-1, 2, 4), "gamma": np.logspace(-4, 0, 5)}
+
+BIT_FOR_BIT = [
+    (SVC(), SVC_GRID, IRIS, ShuffleSplit(3, random_state=0), None),
+    (SVC(), [{"kernel": ["linear"]}, {"kernel": ["rbf"], "gamma": [0.1, 1]}], TEXT_IRIS,
+     ShuffleSplit(2, random_state=0), None),
+    (SGDClassifier(random_state=0, max_iter=5, tol=None), {"alpha": [1e-4, 1e-2]}, CANCER,
+     ShuffleSplit(3, test_size=0.3, random_state=1), "f1"),
+    (Ridge(), {"alpha": [0.1, 1, 10]}, DIABETES, TimeSeriesSplit(4), None),
+    (Ridge(), {"alpha": [0.1, 1]}, DIABETES, TimeSeriesSplit(3, gap=2), "neg_mean_absolute_error"),
+    (RandomForestClassifier(n_estimators=5, random_state=0), {"max_depth": [2, None]}, CANCER,
+     ShuffleSplit(2, random_state=0), "roc_auc"),
+    (make_pipeline(StandardScaler(), LogisticRegression()),
+     {"logisticregression__C": [0.1, 1], "standardscaler": [StandardScaler(), "passthrough"]},
+     IRIS, ShuffleSplit(2, random_state=0), None),
+    (LogisticRegression(max_iter=50), {"C": [0.1, 1.0]}, SPARSE_CANCER,
+     ShuffleSplit(2, random_state=0), None),
+    (KMeans(n_init=1, random_state=0), {"n_clusters": [2, 3]}, (IRIS[0], None),
+     ShuffleSplit(2, random_state=0), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid", "data", "cv", "scoring"),
+    BIT_FOR_BIT,
+    ids=[f"{type(case[0]).__name__}-{i}" for i, case in enumerate(BIT_FOR_BIT)],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_block_and_line_give_the_same_bits(tmp_path, client, estimator, grid, data, cv, scoring):
+    X, y = data
+    with threadpool_limits(1):  # as in the engines; more threads add in another order
+        reference = GridSearchCV(
+            estimator, grid, cv=cv, scoring=scoring, return_train_score=True, refit=False
+        ).fit(X, y)
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=cv)
+    assert splits.layout in ("block", "line")
+    search = mscourse.grid_search(estimator, grid, splits, scoring=scoring, engines=client)
+    assert search.wait(PATIENCE_S)
+    if any("standardscaler" in params for params in search.candidates):  # estimators have no ==
+        for key in ("mean_test_score", "mean_train_score", "rank_test_score"):
+            np.testing.assert_array_equal(search.results()[key], reference.cv_results_[key])
+    else:
+        assert_same_results(search, reference)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "grid", "data", "cv"),
+    [
+        (GaussianNB(), {"var_smoothing": [1e-9, 1e-3]}, CANCER, StratifiedKFold(5)),
+        (KNeighborsClassifier(), {"n_neighbors": [1, 5]}, IRIS,
+         KFold(4, shuffle=True, random_state=0)),
+        (DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2]}, IRIS, StratifiedKFold(3)),
+        (Ridge(), {"alpha": [0.1, 1, 10]}, DIABETES, KFold(5)),
+    ],
+    ids=["GaussianNB", "KNeighbors", "DecisionTree", "Ridge"],
+)  # fmt: skip
+def test_the_ring_gives_the_same_scores_where_the_order_does_not_matter(
+    tmp_path, client, estimator, grid, data, cv
+):
+    X, y = data
+    reference = GridSearchCV(estimator, grid, cv=cv, return_train_score=True).fit(X, y)
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=cv, random_state=3)
+    assert splits.layout == "ring"
+    search = mscourse.grid_search(estimator, grid, splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert_same_results(search, reference, tolerance=1e-9)
+
+
+def test_the_ring_gives_the_same_bits_for_the_same_order(digits, digits_splits, client):
+    X, y = digits
+    pairs = [(split.train_indices, split.test_indices) for split in digits_splits]
+    grid = {"C": [1.0, 10.0], "gamma": [0.01, 0.1]}
+    reference = GridSearchCV(SVC(), grid, cv=pairs, return_train_score=True).fit(X, y)
+    search = mscourse.grid_search(SVC(), grid, digits_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert_same_results(search, reference)
+
+
+def test_random_search_draws_what_scikit_learn_draws(tmp_path, client):
+    X, y = CANCER
+    cv = ShuffleSplit(2, random_state=0)
+    distributions = {"alpha": loguniform(1e-6, 1), "penalty": ["l1", "l2"]}
+    estimator = SGDClassifier(random_state=0, max_iter=5, tol=None)
+    reference = RandomizedSearchCV(
+        estimator, distributions, n_iter=7, cv=cv, random_state=5, return_train_score=True
+    ).fit(X, y)
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=cv)
+    search = mscourse.random_search(
+        estimator, distributions, splits, n_iter=7, random_state=5, engines=client
+    )
+    assert search.wait(PATIENCE_S)
+    assert_same_results(search, reference)
+    assert search.best_params == reference.best_params_
+
+
+@pytest.mark.filterwarnings("ignore:::sklearn.model_selection")  # it tells of the failure
+def test_groups_and_a_failing_candidate_as_in_scikit_learn(tmp_path, client):
+    X, y = IRIS
+    groups = np.arange(len(y)) % 7
+    grid = {"var_smoothing": [1e-9, -1.0]}
+    cv = GroupKFold(3)
+    reference = GridSearchCV(GaussianNB(), grid, cv=cv, return_train_score=True)
+    reference.fit(X, y, groups=groups)
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=cv, groups=groups)
+    search = mscourse.grid_search(GaussianNB(), grid, splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert_same_results(search, reference, tolerance=1e-9)
+    assert search.results()["rank_test_score"].tolist() == [1, 2]
+
+
+# -- while it runs ---------------------------------------------------------------------------------
+
+
+def test_it_returns_at_once_and_reports_while_it_runs(digits_splits, client):
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.1), {"score": np.arange(8) / 8}, digits_splits, engines=client
+    )
+    assert search.n_done < search.n_total == 40
+    assert not search.wait(0.01)
+    until_some_are_done(search)
+    assert 0 < search.n_done < 40
+    assert search.progress == search.n_done / 40
+    assert "Progress: " in repr(search)
+    assert search.wait(PATIENCE_S)
+    assert (search.n_done, search.n_failed, search.progress) == (40, 0, 1.0)
+    assert search.best_params == {"score": 0.875}
+    assert repr(search).startswith("Progress: 100% (40/40)\n\nRank 1: validation: 0.87500 (+/-0.0")
+
+
+def test_an_abort_keeps_what_is_done(digits_splits, client):
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.1), {"score": np.arange(20) / 20}, digits_splits, engines=client
+    )
+    until_some_are_done(search)
+    search.abort()
+    n_done = search.n_done
+    assert 0 < n_done < search.n_total
+    assert not search.wait(5)
+    assert search.n_done == n_done == len(search.evaluations())
+    assert "aborted" in repr(search)
+    assert len(search.results()["params"]) <= n_done
+    search.abort()  # twice is no error
+
+
+def test_an_abort_after_the_end_changes_nothing(digits_splits, client):
+    search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    search.abort()
+    assert search.wait(1)
+    assert "aborted" not in repr(search)
+
+
+def test_a_budget_ends_the_search_with_whole_candidates(digits_splits, client):
+    search = mscourse.grid_search(
+        SVC(), SVC_GRID, digits_splits, engines=client, n_evaluations=10, random_state=1
+    )
+    assert search.n_total == 10
+    assert search.wait(PATIENCE_S)
+    candidates = {tuple(e.params.values()) for e in search.evaluations()}
+    assert len(candidates) == 2
+    assert len(search.results()["params"]) == 2
+
+
+def test_the_order_of_candidates(digits_splits, client):
+    def order(**arguments):
+        search = mscourse.grid_search(
+            Sleeper(), {"score": list(range(30))}, digits_splits, engines=client, **arguments
+        )
+        return [search.candidates[c]["score"] for c, _ in search._plan[::5]]
+
+    assert order(order="grid") == list(range(30))
+    assert order() == order(random_state=0) != order(random_state=1)
+    assert sorted(order()) == list(range(30))
+
+
+def test_an_engine_killed_in_the_middle_changes_nothing(digits, digits_splits, client):
+    grid = {"C": [1.0, 10.0], "gamma": [0.01, 0.1, 1.0]}
+    undisturbed = mscourse.grid_search(SVC(), grid, digits_splits, engines=client)
+    with mscourse.local_cluster(2) as own:
+        pids = ask_engines(own, os.getpid)
+        search = mscourse.grid_search(SVC(), grid, digits_splits, engines=own)
+        until_some_are_done(search)
+        os.kill(pids[0], signal.SIGKILL)
+        n_done = search.n_done
+        assert n_done < 30, "the engine was killed too late for this test"
+        assert search.wait(PATIENCE_S)
+        assert len(own) == 1
+    assert undisturbed.wait(PATIENCE_S)
+    ours, expected = search.results(), undisturbed.results()
+    assert search.n_done == 30
+    assert search.n_failed == 0
+    for key in expected:
+        if "_time" not in key and key != "params":
+            np.testing.assert_array_equal(ours[key], expected[key], err_msg=key)
+
+
+def test_a_candidate_that_kills_engines_fails_and_the_others_are_done(tmp_path):
+    X, y = IRIS
+    splits = mscourse.persist_cv_splits(
+        X, y, folder=tmp_path, name="d", cv=[(range(100), range(100, 150))]
+    )
+    search = mscourse.grid_search(Killer(), {"kills": [False, True]}, splits)
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 1
+    assert search.best_params == {"kills": False}
+    assert "too little memory" in repr(search)
+    assert np.isnan(search.results()["mean_test_score"][1])
+
+
+def test_what_an_estimator_writes_reaches_nobody(digits_splits, client):
+    search = mscourse.grid_search(Vandal(), {"a": list(range(10))}, digits_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    scores = search.results()["mean_test_score"]
+    assert (scores == scores[0]).all()
+    assert scores[0] > 0
+    digits_splits.verify()
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def test_a_fit_that_raises_is_recorded_and_grouped(digits_splits, client):
+    search = mscourse.grid_search(
+        SVC(), {"C": [1.0, -1.0]}, digits_splits, engines=client, error_score=-7
+    )
+    assert search.wait(PATIENCE_S)
+    failed = [e for e in search.evaluations() if e.error]
+    assert len(failed) == search.n_failed == 5
+    assert failed[0].error.startswith("InvalidParameterError: The 'C' parameter")
+    assert "_svm" in failed[0].error_traceback or "base.py" in failed[0].error_traceback
+    assert {e.test_score for e in failed} == {-7}
+    assert repr(search).count("InvalidParameterError") == 1
+    assert "5 failed: InvalidParameterError" in repr(search)
+    assert search.best_params == {"C": 1.0}
+
+
+def test_error_score_raise_ends_the_search_and_says_where(digits_splits, client):
+    search = mscourse.grid_search(
+        SVC(), {"C": [-1.0] * 20}, digits_splits, engines=client, error_score="raise"
+    )
+    with pytest.raises(mscourse.EvaluationError, match=r"(?s)'C': -1.0.*engine \d.*Traceback"):
+        search.wait(PATIENCE_S)
+    assert search.n_done < search.n_total
+    with pytest.raises(mscourse.MSCourseError, match="no evaluation has succeeded"):
+        _ = search.best_params
+
+
+def test_a_score_that_is_no_number_is_an_error(digits_splits, client):
+    search = mscourse.grid_search(
+        GaussianNB(), {}, digits_splits, engines=client, scoring=_scores_text
+    )
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 5
+    assert "must give a number, not 'good'" in search.evaluations()[0].error
+
+
+def _scores_text(estimator, X, y):
+    return "good"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"estimator": SVC}, "estimator must be an object"),
+        ({"estimator": "SVC"}, "estimator must be an object"),
+        ({"estimator": SVC(kernel="precomputed")}, "matrix of distances"),
+        ({"param_grid": {"gama": [1]}}, "no parameter 'gama'. Did you mean 'gamma'"),
+        ({"param_grid": {"C": 1}}, "not a grid"),
+        ({"param_grid": {"C": []}}, "not a grid"),
+        ({"param_grid": None}, "not a grid"),
+        ({"splits": IRIS[0]}, "persist_cv_splits or open_splits"),
+        ({"order": "sorted"}, "'random' or 'grid'"),
+        ({"n_evaluations": 0}, "n_evaluations must be a positive integer"),
+        ({"n_evaluations": 2.5}, "n_evaluations must be a positive integer"),
+        ({"scoring": "acuracy"}, "acuracy"),
+        ({"scoring": ["accuracy", "f1"]}, "one metric"),
+        ({"error_score": "ignore"}, "'raise'"),
+        ({"engines": "local"}, "engines must be"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(digits_splits, arguments, says):
+    given = {"estimator": SVC(), "param_grid": {"C": [1]}, "splits": digits_splits} | arguments
+    with pytest.raises(mscourse.ParameterError, match=says):
+        mscourse.grid_search(
+            given.pop("estimator"), given.pop("param_grid"), given.pop("splits"), **given
+        )
+
+
+@pytest.mark.parametrize(
+    ("distributions", "n_iter", "says"),
+    [
+        ({"C": 1}, 3, "cannot be drawn"),
+        ({"C": [1]}, 0, "n_iter"),
+        ({"gamm": [1]}, 1, "Did you mean"),
+    ],
+)
+def test_bad_distributions_are_refused(digits_splits, distributions, n_iter, says):
+    with pytest.raises(mscourse.ParameterError, match=says):
+        mscourse.random_search(SVC(), distributions, digits_splits, n_iter=n_iter)
+
+
+# -- what it gives ---------------------------------------------------------------------------------
+
+
+def test_evaluations_say_what_ran_where(digits_splits, client):
+    search = mscourse.grid_search(
+        GaussianNB(), {"var_smoothing": [1e-9, 1e-2]}, digits_splits, engines=client
+    )
+    assert search.wait(PATIENCE_S)
+    pids = {engine: memory.pid for engine, memory in mscourse.engines_memory(client).items()}
+    for e in search.evaluations():
+        assert e.pid == pids[e.engine]
+        assert e.n_train == digits_splits[e.split].n_train
+        assert e.fit_time_s > 0
+        assert e.score_time_s > 0
+        assert abs(e.started_at_s - time.time()) < PATIENCE_S
+    frame = search.to_frame()
+    assert isinstance(frame, pd.DataFrame)
+    assert len(frame) == 10
+    assert {"candidate", "param_var_smoothing", "split", "test_score", "engine"} <= set(frame)
+
+
+def test_train_scores_can_be_left_out(digits_splits, client):
+    search = mscourse.grid_search(
+        GaussianNB(), {}, digits_splits, engines=client, return_train_score=False
+    )
+    assert search.wait(PATIENCE_S)
+    assert not [key for key in search.results() if "train" in key]
+    assert "train" not in repr(search)
+    assert "train" not in str(search.best()[0])
+
+
+def test_the_html_report_is_a_table_and_escapes(digits_splits, client):
+    search = mscourse.grid_search(
+        Sleeper(), {"score": [0.25, 0.75], "seconds": [0.0]}, digits_splits, engines=client
+    )
+    assert search.wait(PATIENCE_S)
+    page = search._repr_html_()
+    assert page.count("<tr>") == 3
+    assert page.index("0.75000") < page.index("0.25000")
+    failing = mscourse.grid_search(SVC(), {"kernel": ["<b>"]}, digits_splits, engines=client)
+    assert failing.wait(PATIENCE_S)
+    assert "<b>" not in failing._repr_html_()
+    assert "&lt;b&gt;" in failing._repr_html_()
+
+
+def test_the_progress_bar_fills(digits_splits, client, capsys):
+    search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client)
+    assert search.wait(PATIENCE_S, progress_bar=True)
+    assert "5/5" in capsys.readouterr().err
+    assert search.wait(PATIENCE_S)  # no terminal here: no bar
+    assert capsys.readouterr().err == ""
