@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_a_lab_has_four_to_six_exercises_and_says_how_long_it_takes(lab: Lab) ->
     assert 4 <= len(exercises(lab.solution())) <= 6
     assert lab.minutes()
     assert lab.title() != lab.name
-    assert f"`{lab.path.name}`" in (lab.path.parent / "README.md").read_text(encoding="utf-8")
+    readme = (lab.path.parent / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"`{lab.path.name}` \| .* \| {lab.minutes()} \|", readme)
 
 
 def test_the_checks_show_values(lab: Lab) -> None:

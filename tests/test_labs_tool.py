@@ -346,8 +346,10 @@ def test_checks_cannot_be_edited_or_deleted(lab: Lab, answer: Write) -> None:
 
 
 def test_an_untidy_notebook_can_be_solved(lab: Lab, answer: Write) -> None:
-    """Cells moved, pasted under new ids, copied and added; built-in names taken."""
-    attempt = answer(**ANSWERS)
+    """Cells moved, pasted under new ids, copied and added; built-in names taken; a warning."""
+    warn = "    import warnings\n    warnings.warn('slow', stacklevel=1)\n"
+    sort = ANSWERS["sort"].replace("    return", warn + "    return")
+    attempt = answer(**{**ANSWERS, "sort": sort})
     for position, cell in enumerate(attempt.cells):
         cell.id = f"pasted-{position}"
     attempt.cells.reverse()

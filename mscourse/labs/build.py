@@ -8,6 +8,7 @@ megabytes, a picture) is recorded once and kept for as long as the cell's source
 import copy
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jupytext
 from nbclient import NotebookClient
@@ -139,11 +140,17 @@ def _record(solution: Notebook, before: Notebook | None) -> None:
         old = former.get(cell.metadata.label)
         if "varies" in cell.metadata.get("tags", []) and old and old.source == cell.source:
             cell.outputs = old.outputs
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        cell.outputs = [output for output in cell.outputs if not _is_passing(output)]
         cell.execution_count = count
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
+
+
+def _is_passing(output: dict[str, Any]) -> bool:
+    """Whether an output is a progress bar or a log, which is of no use later."""
+    is_widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    return is_widget or output.get("name") == "stderr"
 
 
 def _require_outputs(solution: Notebook, lab: Lab) -> None:
