@@ -34,7 +34,8 @@ labs: $(VENV)/.installed ## run the solutions, record them, and derive the labs
 	$(BIN)/mscourse lab build
 
 lab: $(VENV)/.installed ## open the labs in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir labs
+	# On the path, or `!ipcluster` in a notebook would not find it.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir labs
 
 test: $(VENV)/.installed ## run all tests, the recorded solutions included
 	$(BIN)/python -m pytest
