@@ -226,12 +226,12 @@ class Scheduler:
         for engine in self._under_way.keys() - set(engines):
             if not self._under_way[engine]:
                 del self._under_way[engine]
-        if engines:
-            self._without_engines_since_s = None
-        elif pool.is_gone():
+        if pool.is_gone():
             raise NoEnginesError(
                 f"{len(self._items) - len(self._ended)} items are left. {pool.why_empty()}"
             )
+        if engines:
+            self._without_engines_since_s = None
         elif self._without_engines_since_s is None:
             self._without_engines_since_s = time.monotonic()
             self._why_empty = pool.why_empty()

@@ -9,11 +9,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import cluster_processes
 from joblib.externals import loky
 
 import mscourse
+from mscourse import pools
 from mscourse import scheduler as module
 from mscourse.pools import pool_for
 from mscourse.scheduler import MOST_DEATHS, Scheduler
@@ -255,6 +257,21 @@ def test_a_closed_client_is_told():
         time.sleep(0.3)
     with pytest.raises(mscourse.ClusterError, match="closed"):
         scheduler.wait(20)
+
+
+def test_a_controller_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(pools, "_ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr(pools, "_ANSWER_WITHIN_S", 2)
+    with mscourse.local_cluster(1) as client:
+        scheduler = Scheduler(nap, [(1.5, x) for x in range(99)], pool_for(client), Outcomes())
+        scheduler.start()
+        time.sleep(3)  # longer than the silence: the controller is asked, and answers
+        assert not scheduler.wait(0)
+        controller = psutil.Process(client.cluster.controller.pid)
+        for process in [*controller.children(recursive=True), controller]:
+            process.kill()
+        with pytest.raises(mscourse.NoEnginesError, match="controller does not answer"):
+            scheduler.wait(30)
 
 
 def test_a_broken_executor_is_told():
