@@ -50,7 +50,7 @@ numbers = [3, 1, 2]
 
 ## Exercise 1: Add
 
-<details><summary>Hint</summary>
+<details><summary>Click here for a hint</summary>
 
 There is a built-in function `sum`.
 
@@ -72,7 +72,7 @@ print("The total is", total)
 
 ## Exercise 2: Sort
 
-<details><summary>Hint</summary>
+<details><summary>Click here for a hint</summary>
 
 There is a built-in function `sorted`.
 
@@ -96,7 +96,7 @@ in_order([2, 3, 1])
 
 ## Exercise 3: Find the largest
 
-<details><summary>Hint</summary>
+<details><summary>Click here for a hint</summary>
 
 There is a built-in function `max`.
 

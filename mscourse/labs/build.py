@@ -28,6 +28,7 @@ from mscourse.labs.notebook import (
     write_notebook,
 )
 from mscourse.labs.sandbox import sandbox
+from mscourse.labs.verdict import strip_ansi
 
 #: A solution's cell that takes longer than this is not fit for a lab.
 _CELL_TIMEOUT_S = 120
@@ -128,7 +129,9 @@ def execute(notebook: Notebook, lab: Lab) -> None:
         try:
             client.execute(env=box.environment, stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            raise LabError(f"{lab.source_path} does not run to its end:\n{error}") from error
+            raise LabError(
+                f"{lab.source_path} does not run to its end:\n{strip_ansi(str(error))}"
+            ) from error
     notebook.metadata = metadata  # without what the kernel says of its version
 
 
