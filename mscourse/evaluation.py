@@ -27,8 +27,10 @@ class Evaluation:
 
     Attributes
     ----------
+    candidate : int
+        Number of the candidate, in the order in which the search knows them.
     params : dict
-        The candidate: parameter names and values.
+        The candidate itself: parameter names and values.
     split : int
         Number of the split.
     n_train : int
@@ -50,6 +52,7 @@ class Evaluation:
         The engine, as the client knows it.
     """
 
+    candidate: int
     params: Params
     split: int
     n_train: int
@@ -96,7 +99,9 @@ class Evaluator:
         default=(None, b""), init=False, repr=False, compare=False
     )
 
-    def __call__(self, params: Params, split: int, n_train: int | None = None) -> Evaluation:
+    def __call__(
+        self, candidate: int, params: Params, split: int, n_train: int | None = None
+    ) -> Evaluation:
         """Evaluate one candidate on one split, or on the first ``n_train`` rows of its train set.
 
         An evaluation that raises becomes a record with its error. The arrays are mapped anew each
@@ -128,6 +133,7 @@ class Evaluator:
             error_traceback = traceback.format_exc()
         host, pid = _here()
         return Evaluation(
+            candidate=candidate,
             params=params,
             split=split,
             n_train=chosen.n_train if n_train is None else n_train,
@@ -159,12 +165,15 @@ class Evaluator:
             object.__setattr__(self, "_latest", (params, pickled))
         return pickle.loads(pickled)
 
-    def failed(self, params: Params, split: int, error: str) -> Evaluation:
+    def failed(
+        self, error: str, candidate: int, params: Params, split: int, n_train: int | None = None
+    ) -> Evaluation:
         """Record an evaluation that took its engines with it, so that none could."""
         return Evaluation(
+            candidate=candidate,
             params=params,
             split=split,
-            n_train=self.splits[split].n_train,
+            n_train=self.splits[split].n_train if n_train is None else n_train,
             train_score=self.error_score if self.return_train_score else None,
             test_score=self.error_score,
             fit_time_s=math.nan,

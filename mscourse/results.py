@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class Ranking:
 def rank(
     candidates: Sequence[Params],
     n_splits: int,
-    evaluations: Iterable[tuple[int, Evaluation]],
+    evaluations: Iterable[Evaluation],
 ) -> Ranking:
     """Rank candidates by their mean test score.
 
@@ -99,12 +99,12 @@ def rank(
         All candidates of the search.
     n_splits : int
         How many splits each is to be evaluated on.
-    evaluations : iterable of (int, Evaluation)
-        The number of the candidate, and what is done.
+    evaluations : iterable of Evaluation
+        What is done.
     """
     done: dict[int, list[Evaluation]] = defaultdict(list)
-    for candidate, evaluation in evaluations:
-        done[candidate].append(evaluation)
+    for evaluation in evaluations:
+        done[evaluation.candidate].append(evaluation)
     scores = [_score(candidates[i], n_splits, done[i]) for i in sorted(done)]
     most = max((score.n_done for score in scores), default=0)
     ranked = [score for score in scores if score.n_done == most]
@@ -133,7 +133,7 @@ def _nan_last(value: float) -> float:
 def cv_results(
     candidates: Sequence[Params],
     n_splits: int,
-    evaluations: Iterable[tuple[int, Evaluation]],
+    evaluations: Iterable[Evaluation],
     *,
     return_train_score: bool,
 ) -> dict[str, Any]:
@@ -147,7 +147,8 @@ def cv_results(
         for key in ("fit_time", "score_time", "test_score", "train_score")
     }
     begun: list[int] = []
-    for i, e in sorted(evaluations, key=itemgetter(0)):
+    for e in sorted(evaluations, key=attrgetter("candidate")):
+        i = e.candidate
         if i not in begun[-1:]:
             begun.append(i)
         table["fit_time"][i, e.split] = e.fit_time_s

@@ -2,11 +2,12 @@
 
 ::
 
-    items ─→ queue ─→ batches ─→ engines ─→ outcomes ─→ on_outcome(key, value, failure, engine)
-               ↑                    │
-               └── lost batches ────┘
+    source ─→ batches ─→ engines ─→ outcomes ─→ on_outcome(item, value, failure, engine)
+                 ↑          │
+                 └── lost ──┘
 
-The queue stays on the client. One thread does everything; callbacks of futures only wake it. Each
+What is to be done comes from a source: a queue, or something that decides by what has come back
+already. It stays on the client. One thread does everything; callbacks of futures only wake it. Each
 engine has at most two batches, one that runs and one that waits, so that an engine that joins finds
 work, an abort is immediate, and no message is lost in a queue elsewhere.
 
@@ -18,11 +19,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 
@@ -53,29 +54,63 @@ _LOOK_FOR_ENGINES_S = 0.25
 _PATIENCE_WITHOUT_ENGINES_S = 60.0
 
 Item = tuple[Any, ...]
-OnOutcome = Callable[[int, Any, str | None, EngineId], None]
+OnOutcome = Callable[[Any, Any, str | None, EngineId], None]
+
+
+class Source(Protocol):
+    """Where the scheduler gets its items. Asked from the scheduler's thread only."""
+
+    @property
+    def n_waiting(self) -> int:
+        """How many items could be taken now. None, and nothing under way: that is the end."""
+
+    def take(self, n: int) -> Sequence[Item]:
+        """Hand out up to ``n`` items, in the order in which they should run."""
+
+
+class Queue:
+    """A source that hands out the items of a list."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = deque(items)
+
+    @property
+    def n_waiting(self) -> int:
+        return len(self._items)
+
+    def take(self, n: int) -> Sequence[Item]:
+        return [self._items.popleft() for _ in range(min(n, len(self._items)))]
+
+
+@dataclass(eq=False)
+class _Task:
+    """An item on its way."""
+
+    item: Item
+    n_deaths: int = 0  # engines that died while they ran it
+    has_ended: bool = False
 
 
 @dataclass(eq=False)
 class _Batch:
-    keys: list[int]
+    tasks: Sequence[_Task]
     engine: EngineId
     future: Future | None = None
 
 
 class Scheduler:
-    """Run a function on each item of a list, on all engines of a pool, in the background.
+    """Run a function on each item of a source, on all engines of a pool, in the background.
 
     Parameters
     ----------
     function : callable
         Called on an engine as ``function(*item)``. Travels by cloudpickle.
-    items : sequence of tuple
-        What to run, in this order. An item's key is its place in the list.
+    source : Source
+        What to run.
     pool : context manager of Pool
         Opened when the scheduler starts, closed when it ends.
     on_outcome : callable
-        Called as ``on_outcome(key, value, failure, engine)`` from the scheduler's thread, exactly
+        Called as ``on_outcome(item, value, failure, engine)`` from the scheduler's thread, exactly
         once for each item that ends. ``failure`` is None, or says why there is no value: the
         function raised, or the item has killed its engines.
     """
@@ -83,19 +118,16 @@ class Scheduler:
     def __init__(
         self,
         function: Callable[..., Any],
-        items: Sequence[Item],
+        source: Source,
         pool: AbstractContextManager[Pool],
         on_outcome: OnOutcome,
     ) -> None:
         self._function = cloudpickle.dumps(function)
-        self._items = items
+        self._source = source
         self._opening = pool
         self._on_outcome = on_outcome
 
-        self._queue = deque(range(len(items)))
-        self._lost: deque[int] = deque()  # taken back from dead engines; sent one by one
-        self._deaths: Counter[int] = Counter()
-        self._ended: set[int] = set()
+        self._lost: deque[_Task] = deque()  # taken back from dead engines; sent one by one
         self._under_way: dict[EngineId, list[_Batch]] = {}
         self._item_duration_s: float | None = None
         self._without_engines_since_s: float | None = None
@@ -142,8 +174,8 @@ class Scheduler:
         since_s = self._without_engines_since_s
         if not over and since_s and time.monotonic() - since_s > _PATIENCE_WITHOUT_ENGINES_S:
             raise NoEnginesError(
-                f"There has been no engine for {time.monotonic() - since_s:.0f} s, and "
-                f"{len(self._items) - len(self._ended)} items are left. {self._why_empty}"
+                f"There has been no engine for {time.monotonic() - since_s:.0f} s, and not all "
+                f"is done. {self._why_empty}"
             )
         return over
 
@@ -158,13 +190,16 @@ class Scheduler:
 
     def _serve(self, pool: Pool) -> None:
         try:
-            while len(self._ended) < len(self._items) and not self._aborted:
+            while self._has_work() and not self._aborted:
                 self._send_to(pool)
                 for batch in self._wait_for_batches():
                     self._take_in(batch, pool)
         finally:
             for batch in [batch for batches in self._under_way.values() for batch in batches]:
                 pool.cancel(batch.future)
+
+    def _has_work(self) -> bool:
+        return bool(any(self._under_way.values()) or self._lost or self._source.n_waiting)
 
     def _wait_for_batches(self) -> list[_Batch]:
         with self._wake:
@@ -182,35 +217,35 @@ class Scheduler:
         for depth in (1, 2):  # first something to do for everyone, then something to wait
             for engine in engines:
                 if len(self._under_way.get(engine, ())) < depth:
-                    keys = self._next_keys(len(engines), is_idle=depth == 1)
-                    if keys:
-                        self._send(pool, engine, keys)
+                    tasks = self._next_tasks(len(engines), is_idle=depth == 1)
+                    if tasks:
+                        self._send(pool, engine, tasks)
 
-    def _next_keys(self, n_engines: int, *, is_idle: bool) -> list[int]:
+    def _next_tasks(self, n_engines: int, *, is_idle: bool) -> Sequence[_Task]:
         if self._lost:
             # One by one, and only to idle engines: if one more dies, the culprit is known.
             return [self._lost.popleft()] if is_idle else []
-        if not is_idle and len(self._queue) < n_engines:
+        n_waiting = self._source.n_waiting
+        if not is_idle and n_waiting < n_engines:
             return []  # the last ones go to whoever is free first
-        size = min(self._batch_size(n_engines), len(self._queue))
-        return [self._queue.popleft() for _ in range(size)]
+        return [_Task(item) for item in self._source.take(self._batch_size(n_waiting, n_engines))]
 
-    def _batch_size(self, n_engines: int) -> int:
+    def _batch_size(self, n_waiting: int, n_engines: int) -> int:
         if self._item_duration_s is None:
             return 1
         duration_s = max(self._item_duration_s, 1e-9)
         by_time = int(_BATCH_TARGET_S / duration_s)
-        fair_share = math.ceil(len(self._queue) / (2 * n_engines))
+        fair_share = math.ceil(n_waiting / (2 * n_engines))
         least = int(_BATCH_LEAST_S / duration_s)
         return max(1, min(by_time, max(fair_share, least), _BATCH_MOST_ITEMS))
 
-    def _send(self, pool: Pool, engine: EngineId, keys: list[int]) -> None:
-        batch = _Batch(keys, engine)
+    def _send(self, pool: Pool, engine: EngineId, tasks: Sequence[_Task]) -> None:
+        batch = _Batch(tasks, engine)
         try:
-            batch.future = pool.send(engine, self._function, [self._items[key] for key in keys])
+            batch.future = pool.send(engine, self._function, [task.item for task in tasks])
         except Exception as error:
-            self._lost.extendleft(reversed(keys))
-            if not pool.engines():  # it has gone between the two calls; others may be left
+            self._lost.extendleft(reversed(tasks))
+            if engine not in pool.engines():  # it has gone between the two calls
                 return
             raise ClusterError(f"Engine {engine} cannot be sent work: {error}") from error
         self._under_way.setdefault(engine, []).append(batch)
@@ -227,9 +262,7 @@ class Scheduler:
             if not self._under_way[engine]:
                 del self._under_way[engine]
         if pool.is_gone():
-            raise NoEnginesError(
-                f"{len(self._items) - len(self._ended)} items are left. {pool.why_empty()}"
-            )
+            raise NoEnginesError(f"Not all is done. {pool.why_empty()}")
         if engines:
             self._without_engines_since_s = None
         elif self._without_engines_since_s is None:
@@ -256,34 +289,35 @@ class Scheduler:
         batches = self._under_way.get(batch.engine, [])
         if batch in batches:
             batches.remove(batch)
-        duration_s = report.elapsed_s / len(batch.keys)
+        duration_s = report.elapsed_s / len(batch.tasks)
         known_s = self._item_duration_s
         self._item_duration_s = (
             duration_s if known_s is None else known_s + _LATEST_WEIGHT * (duration_s - known_s)
         )
-        for key, (value, failure) in zip(batch.keys, report.outcomes, strict=True):
-            self._end(key, value, failure, batch.engine)
+        for task, (value, failure) in zip(batch.tasks, report.outcomes, strict=True):
+            self._end(task, value, failure, batch.engine)
 
     def _bury(self, batch: _Batch, pool: Pool) -> None:
         """Take back what a dead engine had, and count the death against what it was running."""
         batches = self._under_way.pop(batch.engine, [])
         if batch not in batches:
             return  # the other batch of this engine has brought the news
-        self._deaths.update(batches[0].keys)
-        for key in (key for each in batches for key in each.keys):
-            if self._deaths[key] >= MOST_DEATHS:
+        for task in batches[0].tasks:
+            task.n_deaths += 1
+        for task in (task for each in batches for task in each.tasks):
+            if task.n_deaths >= MOST_DEATHS:
                 self._end(
-                    key,
+                    task,
                     None,
                     f"The engines that ran this have died, {MOST_DEATHS} times in a row. The usual "
                     "causes are too little memory, and a crash in compiled code.",
                     batch.engine,
                 )
-            elif key not in self._ended:
-                self._lost.append(key)
+            elif not task.has_ended:
+                self._lost.append(task)
         pool.replace(batch.engine)
 
-    def _end(self, key: int, value: Any, failure: str | None, engine: EngineId) -> None:
-        if key not in self._ended:  # an engine that was taken for dead may answer after all
-            self._ended.add(key)
-            self._on_outcome(key, value, failure, engine)
+    def _end(self, task: _Task, value: Any, failure: str | None, engine: EngineId) -> None:
+        if not task.has_ended:  # an engine that was taken for dead may answer after all
+            task.has_ended = True
+            self._on_outcome(task.item, value, failure, engine)

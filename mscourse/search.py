@@ -1,16 +1,12 @@
-"""Grid and random search on all engines, and the handle on a search that is under way."""
+"""Grid and random search on all engines, and the handle on them."""
 
 from __future__ import annotations
 
 import math
-import sys
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from IPython.core.getipython import get_ipython
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from mscourse import results
@@ -20,20 +16,18 @@ from mscourse.checks import (
     check_parameter_names,
     checked_scorer,
 )
-from mscourse.errors import EvaluationError, MSCourseError, ParameterError
-from mscourse.evaluation import Evaluation, Evaluator, Params
-from mscourse.pools import EngineId, Engines, pool_for
+from mscourse.errors import MSCourseError, ParameterError
+from mscourse.evaluation import Evaluator, Params
+from mscourse.pools import Engines
 from mscourse.results import CandidateScore, Ranking
-from mscourse.scheduler import Scheduler
+from mscourse.running import Run
+from mscourse.scheduler import Queue
 from mscourse.splits import Splits
-
-# How often a progress bar looks: often enough to seem smooth.
-_BAR_PERIOD_S = 0.1
 
 _TOP_SHOWN = 5
 
 
-class Search:
+class Search(Run):
     """A search that is under way or over: look at it at any time.
 
     Made by `grid_search` and `random_search`. Shown in a notebook or printed, it is a report of
@@ -58,95 +52,8 @@ class Search:
     ) -> None:
         self.candidates = list(candidates)
         self.n_splits = len(evaluator.splits)
-        self._evaluator = evaluator
-        self._plan = plan
-        self._raise_errors = raise_errors
-        self._lock = threading.Lock()
-        self._done: list[tuple[int, Evaluation]] = []
-        self._aborted = False
-        self._first_error: Evaluation | None = None
-        self._scheduler = Scheduler(
-            evaluator,
-            [(self.candidates[candidate], split) for candidate, split in plan],
-            pool_for(engines),
-            self._take_in,
-        )
-        self._scheduler.start()
-
-    # -- while it runs ---------------------------------------------------------------------------
-
-    @property
-    def n_total(self) -> int:
-        """Evaluations that are planned."""
-        return len(self._plan)
-
-    @property
-    def n_done(self) -> int:
-        """Evaluations that are done, failed ones included."""
-        return len(self._done)
-
-    @property
-    def n_failed(self) -> int:
-        """Evaluations that failed."""
-        return sum(e.error is not None for e in self.evaluations())
-
-    @property
-    def progress(self) -> float:
-        """The part of the evaluations that is done, 0 to 1."""
-        return self.n_done / self.n_total
-
-    def wait(self, timeout_s: float | None = None, *, progress_bar: bool | None = None) -> bool:
-        """Wait until the search is over. Interrupting the wait leaves the search running.
-
-        Parameters
-        ----------
-        timeout_s : float, optional
-            Wait no longer than this. By default as long as it takes.
-        progress_bar : bool, optional
-            Show a bar. By default if somebody can see it: in a terminal and in a notebook.
-
-        Returns
-        -------
-        bool
-            True if all evaluations are done; False if the time is up or the search was aborted.
-
-        Raises
-        ------
-        EvaluationError
-            If an evaluation failed and ``error_score="raise"``.
-        NoEnginesError
-            If there has been no engine for a minute. The search goes on if engines join.
-        ClusterError
-            If the engines cannot run evaluations at all.
-        """
-        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        show = _somebody_is_watching() if progress_bar is None else progress_bar
-        with _bar(self.n_total, show=show) as bar:
-            over = False
-            while not over:
-                left_s = deadline_s - time.monotonic()
-                over = self._scheduler.wait(max(0.0, min(_BAR_PERIOD_S, left_s)))
-                bar.update(self.n_done - bar.n)
-                if left_s <= 0:
-                    break
-        if self._first_error is not None:
-            e = self._first_error
-            raise EvaluationError(
-                f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
-                f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
-            )
-        return self.n_done == self.n_total
-
-    def abort(self) -> None:
-        """End the search. What is done is kept; what is running is forgotten."""
-        self._scheduler.abort()
-        self._aborted = self.n_done < self.n_total
-
-    # -- what it has found -----------------------------------------------------------------------
-
-    def evaluations(self) -> list[Evaluation]:
-        """List what is done, in the order in which it came back."""
-        return [evaluation for _, evaluation in self._snapshot()]
+        jobs = [(candidate, self.candidates[candidate], split) for candidate, split in plan]
+        super().__init__(evaluator, Queue(jobs), len(jobs), engines, raise_errors=raise_errors)
 
     def best(self, n_top: int = _TOP_SHOWN) -> list[CandidateScore]:
         """List the best candidates so far, among those with the most splits done.
@@ -188,24 +95,9 @@ class Search:
         return results.cv_results(
             self.candidates,
             self.n_splits,
-            self._snapshot(),
+            self.evaluations(),
             return_train_score=self._evaluator.return_train_score,
         )
-
-    def to_frame(self) -> Any:
-        """Arrange what is done as a `pandas.DataFrame`, a row for each evaluation.
-
-        Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter.
-        """
-        import pandas as pd
-
-        rows = []
-        for candidate, e in self._snapshot():
-            row = {"candidate": candidate}
-            row |= {f"param_{name}": value for name, value in results.plain(e.params).items()}
-            row |= {name: value for name, value in vars(e).items() if name != "params"}
-            rows.append(row)
-        return pd.DataFrame(rows)
 
     def plot_parameters(self, axes: Any = None) -> Any:
         """Draw the test scores against the values of each parameter.
@@ -223,8 +115,6 @@ class Search:
 
         return plots.parameter_boxplots(self.evaluations(), axes=axes)
 
-    # -- how it is shown -------------------------------------------------------------------------
-
     def __repr__(self) -> str:
         errors = results.grouped_errors(self.evaluations())
         return results.text_report(self._headline(), self._ranking(), errors, _TOP_SHOWN)
@@ -235,37 +125,8 @@ class Search:
             self._headline(), self.progress, self._ranking(), errors, _TOP_SHOWN
         )
 
-    def _headline(self) -> str:
-        n_done, n_total = self.n_done, self.n_total
-        width = len(str(n_total))
-        state = ", aborted" if self._aborted else ""
-        return f"Progress: {100 * n_done // n_total:02d}% ({n_done:0{width}d}/{n_total}){state}"
-
-    # -- inside ----------------------------------------------------------------------------------
-
-    def _snapshot(self) -> list[tuple[int, Evaluation]]:
-        with self._lock:
-            return list(self._done)
-
     def _ranking(self) -> Ranking:
-        return results.rank(self.candidates, self.n_splits, self._snapshot())
-
-    def _take_in(
-        self, key: int, value: Evaluation | None, failure: str | None, engine: EngineId
-    ) -> None:
-        """Keep what came of an evaluation. Called from the scheduler's thread."""
-        candidate, split = self._plan[key]
-        if value is None:
-            evaluation = self._evaluator.failed(self.candidates[candidate], split, str(failure))
-        else:
-            evaluation = value
-        evaluation = evaluation.at(engine)
-        with self._lock:
-            self._done.append((candidate, evaluation))
-        if self._raise_errors and evaluation.error is not None and self._first_error is None:
-            self._first_error = evaluation
-            self._aborted = True
-            self._scheduler.abort()
+        return results.rank(self.candidates, self.n_splits, self.evaluations())
 
 
 def grid_search(
@@ -448,14 +309,3 @@ def _start(
         error_score=math.nan if raise_errors else float(error_score),
     )
     return Search(evaluator, candidates, plan, engines, raise_errors=raise_errors)
-
-
-def _somebody_is_watching() -> bool:
-    shell = get_ipython()
-    return sys.stderr.isatty() or (shell is not None and hasattr(shell, "kernel"))
-
-
-def _bar(n_total: int, *, show: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=n_total, unit="evaluation", disable=not show)

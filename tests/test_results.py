@@ -11,11 +11,11 @@ from mscourse import results
 from mscourse.evaluation import Evaluation
 
 
-def evaluation(params, split, test_score, *, train_score=1.0, error=None):
+def evaluation(params, split, test_score, *, candidate=0, train_score=1.0, error=None):
     return Evaluation(
-        params=params, split=split, n_train=10, train_score=train_score, test_score=test_score,
-        fit_time_s=0.1, score_time_s=0.1, error=error, error_traceback=None, started_at_s=0.0,
-        host="here", pid=1, engine=0,
+        candidate=candidate, params=params, split=split, n_train=10, train_score=train_score,
+        test_score=test_score, fit_time_s=0.1, score_time_s=0.1, error=error,
+        error_traceback=None, started_at_s=0.0, host="here", pid=1, engine=0,
     )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ CANDIDATES = [{"a": i} for i in range(4)]
 
 def done(*scores_of_candidates):
     return [
-        (i, evaluation(CANDIDATES[i], split, score))
+        evaluation(CANDIDATES[i], split, score, candidate=i)
         for i, scores in enumerate(scores_of_candidates)
         for split, score in enumerate(scores)
     ]
@@ -80,7 +80,7 @@ def test_errors_are_grouped_and_counted():
 
 def test_only_the_best_are_shown_and_the_rest_counted():
     many = [{"a": i} for i in range(9)]
-    ranking = results.rank(many, 1, [(i, evaluation(many[i], 0, i / 10)) for i in range(9)])
+    ranking = results.rank(many, 1, [evaluation(many[i], 0, i / 10, candidate=i) for i in range(9)])
     report = results.text_report("Progress", ranking, [], 5)
     assert "Rank 5" in report
     assert "Rank 6" not in report

@@ -18,7 +18,7 @@ import mscourse
 from mscourse import pools
 from mscourse import scheduler as module
 from mscourse.pools import pool_for
-from mscourse.scheduler import MOST_DEATHS, Scheduler
+from mscourse.scheduler import MOST_DEATHS, Queue, Scheduler
 
 
 def double(x):
@@ -62,7 +62,8 @@ def note_begin_and_end(x, folder):
 class Outcomes(dict):
     """Collects what the scheduler reports, and refuses a second report of an item."""
 
-    def __call__(self, key, value, failure, engine):
+    def __call__(self, item, value, failure, engine):
+        key = item[-1] if isinstance(item[-1], int) else item[0]
         assert key not in self, f"item {key} was reported twice"
         self[key] = (value, failure, engine)
 
@@ -72,7 +73,7 @@ class Outcomes(dict):
 
 def run(function, items, engines, *, timeout_s=60, during=None):
     outcomes = Outcomes()
-    scheduler = Scheduler(function, items, pool_for(engines), outcomes)
+    scheduler = Scheduler(function, Queue(items), pool_for(engines), outcomes)
     scheduler.start()
     try:
         if during:
@@ -124,7 +125,7 @@ def test_both_engines_work(client):
 
 def test_with_nothing_given_a_cluster_is_started_and_stopped():
     before = cluster_processes()
-    assert run(double, [(1,), (2,)], None).values_of(2) == [2, 4]
+    assert run(double, [(0,), (1,)], None).values_of(2) == [0, 2]
     assert cluster_processes() <= before
 
 
@@ -138,7 +139,10 @@ def test_short_items_share_messages_and_long_ones_travel_alone(client, monkeypat
     monkeypatch.setattr(
         module.Scheduler,
         "_send",
-        lambda self, pool, engine, keys: (sizes.append(len(keys)), send(self, pool, engine, keys)),
+        lambda self, pool, engine, tasks: (
+            sizes.append(len(tasks)),
+            send(self, pool, engine, tasks),
+        ),
     )
     run(double, [(x,) for x in range(10_000)], client)
     assert len(sizes) < 100
@@ -186,7 +190,9 @@ def test_without_engines_the_wait_says_so_and_goes_on_when_one_joins(monkeypatch
     monkeypatch.setattr(module, "_PATIENCE_WITHOUT_ENGINES_S", 0.5)
     with mscourse.local_cluster(1) as client:
         outcomes = Outcomes()
-        scheduler = Scheduler(nap, [(0.02, x) for x in range(100)], pool_for(client), outcomes)
+        scheduler = Scheduler(
+            nap, Queue([(0.02, x) for x in range(100)]), pool_for(client), outcomes
+        )
         scheduler.start()
         os.kill(client[0].apply_sync(os.getpid), signal.SIGKILL)
         deadline_s = time.monotonic() + 20
@@ -238,7 +244,7 @@ def test_an_abort_waits_for_nothing_and_leaves_the_engines_free(client, tmp_path
 
 def test_work_that_no_engine_can_unpickle_is_one_error(client):
     outcomes = Outcomes()
-    scheduler = Scheduler(_Unpicklable(), [(1,)], pool_for(client), outcomes)
+    scheduler = Scheduler(_Unpicklable(), Queue([(1,)]), pool_for(client), outcomes)
     scheduler.start()
     with pytest.raises(mscourse.ClusterError, match=r"cannot run the work.*no_such_module"):
         scheduler.wait(20)
@@ -252,7 +258,9 @@ class _Unpicklable:
 
 def test_a_closed_client_is_told():
     with mscourse.local_cluster(1) as client:
-        scheduler = Scheduler(nap, [(0.1, x) for x in range(99)], pool_for(client), Outcomes())
+        scheduler = Scheduler(
+            nap, Queue([(0.1, x) for x in range(99)]), pool_for(client), Outcomes()
+        )
         scheduler.start()
         time.sleep(0.3)
     with pytest.raises(mscourse.ClusterError, match="closed"):
@@ -263,7 +271,9 @@ def test_a_controller_that_dies_is_told(monkeypatch):
     monkeypatch.setattr(pools, "_ASK_AFTER_SILENCE_S", 0.5)
     monkeypatch.setattr(pools, "_ANSWER_WITHIN_S", 2)
     with mscourse.local_cluster(1) as client:
-        scheduler = Scheduler(nap, [(1.5, x) for x in range(99)], pool_for(client), Outcomes())
+        scheduler = Scheduler(
+            nap, Queue([(1.5, x) for x in range(99)]), pool_for(client), Outcomes()
+        )
         scheduler.start()
         time.sleep(3)  # longer than the silence: the controller is asked, and answers
         assert not scheduler.wait(0)
@@ -277,7 +287,7 @@ def test_a_controller_that_dies_is_told(monkeypatch):
 def test_a_broken_executor_is_told():
     with ProcessPoolExecutor(1) as executor:
         scheduler = Scheduler(
-            die_on_three, [(x,) for x in range(9)], pool_for(executor), Outcomes()
+            die_on_three, Queue([(x,) for x in range(9)]), pool_for(executor), Outcomes()
         )
         scheduler.start()
         with pytest.raises(mscourse.ClusterError, match="worker of the executor died"):

@@ -291,9 +291,11 @@ def test_a_budget_ends_the_search_with_whole_candidates(digits_splits, client):
 def test_the_order_of_candidates(digits_splits, client):
     def order(**arguments):
         search = mscourse.grid_search(
-            Sleeper(), {"score": list(range(30))}, digits_splits, engines=client, **arguments
+            Sleeper(), {"score": list(range(30))}, digits_splits, engines=client[0], **arguments
         )
-        return [search.candidates[c]["score"] for c, _ in search._plan[::5]]
+        assert search.wait(PATIENCE_S)
+        begun = sorted(search.evaluations(), key=lambda e: e.started_at_s)
+        return [e.params["score"] for e in begun if e.split == 0]
 
     assert order(order="grid") == list(range(30))
     assert order() == order(random_state=0) != order(random_state=1)

@@ -1,0 +1,184 @@
+"""The handle on evaluations that are under way: what searches and curves have in common."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+
+from mscourse import results
+from mscourse.errors import EvaluationError
+from mscourse.evaluation import Evaluation, Evaluator
+from mscourse.pools import EngineId, Engines, pool_for
+from mscourse.scheduler import Scheduler, Source
+
+# How often a progress bar looks: often enough to seem smooth.
+_BAR_PERIOD_S = 0.1
+
+
+class Run:
+    """Evaluations under way or over; look at them at any time.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        What all evaluations have in common.
+    source : Source of (candidate, params, split[, n_train])
+        The evaluations to do.
+    n_total : int
+        How many there will be.
+    engines : Client, view, Executor or None
+        Where to do them.
+    raise_errors : bool
+        End with the first evaluation that fails.
+    on_evaluation : callable, optional
+        Called with each evaluation that is done, from the scheduler's thread.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        source: Source,
+        n_total: int,
+        engines: Engines,
+        *,
+        raise_errors: bool = False,
+        on_evaluation: Callable[[Evaluation], None] | None = None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._n_total = n_total
+        self._raise_errors = raise_errors
+        self._on_evaluation = on_evaluation
+        self._lock = threading.Lock()
+        self._done: list[Evaluation] = []
+        self._aborted = False
+        self._first_error: Evaluation | None = None
+        self._scheduler = Scheduler(evaluator, source, pool_for(engines), self._take_in)
+        self._scheduler.start()
+
+    @property
+    def n_total(self) -> int:
+        """Evaluations that are planned."""
+        return self._n_total
+
+    @property
+    def n_done(self) -> int:
+        """Evaluations that are done, failed ones included."""
+        return len(self._done)
+
+    @property
+    def n_failed(self) -> int:
+        """Evaluations that failed."""
+        return sum(e.error is not None for e in self.evaluations())
+
+    @property
+    def progress(self) -> float:
+        """The part of the evaluations that is done, 0 to 1."""
+        return self.n_done / self.n_total
+
+    def evaluations(self) -> list[Evaluation]:
+        """List what is done, in the order in which it came back."""
+        with self._lock:
+            return list(self._done)
+
+    def wait(self, timeout_s: float | None = None, *, progress_bar: bool | None = None) -> bool:
+        """Wait until all is done. Interrupting the wait leaves the evaluations running.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Wait no longer than this. By default as long as it takes.
+        progress_bar : bool, optional
+            Show a bar. By default if somebody can see it: in a terminal and in a notebook.
+
+        Returns
+        -------
+        bool
+            True if all evaluations are done; False if the time is up or they were aborted.
+
+        Raises
+        ------
+        EvaluationError
+            If an evaluation failed and ``error_score="raise"``.
+        NoEnginesError
+            If there has been no engine for a minute. It goes on if engines join.
+        ClusterError
+            If the engines cannot run evaluations at all.
+        """
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        show = _somebody_is_watching() if progress_bar is None else progress_bar
+        with _bar(self.n_total, show=show) as bar:
+            over = False
+            while not over:
+                left_s = deadline_s - time.monotonic()
+                over = self._scheduler.wait(max(0.0, min(_BAR_PERIOD_S, left_s)))
+                bar.total = self.n_total
+                bar.update(self.n_done - bar.n)
+                if left_s <= 0:
+                    break
+        if self._first_error is not None:
+            e = self._first_error
+            raise EvaluationError(
+                f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
+                f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
+            )
+        return over and not self._aborted
+
+    def abort(self) -> None:
+        """End it. What is done is kept; what is running is forgotten."""
+        was_over = self._scheduler.is_over
+        self._scheduler.abort()
+        self._aborted = self._aborted or not was_over
+
+    def to_frame(self) -> Any:
+        """Arrange what is done as a `pandas.DataFrame`, a row for each evaluation.
+
+        Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter.
+        """
+        import pandas as pd
+
+        rows = []
+        for e in self.evaluations():
+            row = {"candidate": e.candidate}
+            row |= {f"param_{name}": value for name, value in results.plain(e.params).items()}
+            row |= {name: value for name, value in vars(e).items() if name != "params"}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def _headline(self) -> str:
+        n_done, n_total = self.n_done, self.n_total
+        width = len(str(n_total))
+        state = ", aborted" if self._aborted else ""
+        return f"Progress: {100 * n_done // n_total:02d}% ({n_done:0{width}d}/{n_total}){state}"
+
+    def _take_in(
+        self, item: Any, value: Evaluation | None, failure: str | None, engine: EngineId
+    ) -> None:
+        """Keep what came of an evaluation. Called from the scheduler's thread."""
+        if value is None:
+            value = self._evaluator.failed(str(failure), *item)
+        evaluation = value.at(engine)
+        with self._lock:
+            self._done.append(evaluation)
+        if self._on_evaluation is not None:
+            self._on_evaluation(evaluation)
+        if self._raise_errors and evaluation.error is not None and self._first_error is None:
+            self._first_error = evaluation
+            self._aborted = True
+            self._scheduler.abort()
+
+
+def _somebody_is_watching() -> bool:
+    shell = get_ipython()
+    return sys.stderr.isatty() or (shell is not None and hasattr(shell, "kernel"))
+
+
+def _bar(n_total: int, *, show: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=n_total, unit="evaluation", disable=not show)
