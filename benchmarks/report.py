@@ -1,4 +1,4 @@
-"""Turn measurements into the tables of results.md."""
+"""Turn measurements into the tables of results.md, and into the one of the README."""
 # ruff: noqa: RUF001  # people read a multiplication sign more easily than an x
 
 from __future__ import annotations
@@ -177,6 +177,31 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
         nothings=_nothings(results),
         same_work=_same_work(results, works),
         machine=_table(("", ""), raw["machine"].items()),
+    )
+
+
+def as_summary(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
+    """Write the table of the README: the large fits, in medians."""
+    results = Results(raw["measurements"])
+    work = works["large"]
+    rows = []
+    for system in results.systems:
+        workers = (2, 2) if system == REFERENCE else (2, 8)
+        seconds = [_median(results.seconds("large", n_workers, system)) for n_workers in workers]
+        growth_mb = _median(results.growth_mb("large", workers[1], system))
+        rows.append(
+            (
+                f"**{system}**" if system == OURS else system,
+                *(_shown(s, "{:.1f} s".format) for s in seconds),
+                _shown(growth_mb, "{:,.0f} MB".format),
+            )
+        )
+    header = ("", "2 workers", "8 workers", "memory added by 8 workers")
+    machine = raw["machine"]
+    return (
+        f"{work.n_samples:,} × {work.n_features} numbers ({work.data_bytes / _MB:.0f} MB), "
+        f"{work.n_evaluations} evaluations of `SGDClassifier`, on a machine with "
+        f"{machine['Cores']} cores:\n\n{_table(header, rows)}\n"
     )
 
 

@@ -4,7 +4,7 @@
 
     run.py ─→ measure.py (a process for each system, workload and round) ─→ results.json
                                                                                │
-    results.md ←─ report.py ←──────────────────────────────────────────────────┘
+    results.md and the table in README.md ←─ report.py ←───────────────────────┘
 
 ``--quick`` shows in a minute that everything runs, and writes nothing. The numbers of a full run
 are worth something on a machine that does nothing else.
@@ -25,12 +25,15 @@ from typing import Any
 import numpy as np
 import psutil
 from machine import describe_machine
-from report import OURS, PEER, REFERENCE, as_markdown
+from report import OURS, PEER, REFERENCE, as_markdown, as_summary
 from workloads import Workload, workloads
 
 FOLDER = Path(__file__).resolve().parent
 
 SYSTEMS = (REFERENCE, PEER, "dask-ml", "joblib on ipyparallel", "by hand", OURS)
+
+# What `make bench` writes stands between these in README.md.
+MARKS = ("<!-- written by make bench -->", "<!-- end -->")
 
 # Peers that need milliseconds for an evaluation that does nothing are given a tenth of them.
 _FEWER_EVALUATIONS = 1_000
@@ -102,7 +105,8 @@ def main() -> None:
     else:
         (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         (FOLDER / "results.md").write_text(text, encoding="utf-8")
-        print(f"Wrote {FOLDER.name}/results.md.")
+        _write_into_readme(as_summary(results, works))
+        print("Wrote results.json and results.md in benchmarks/, and the table in README.md.")
     sys.exit(_complaint(results, works))
 
 
@@ -190,6 +194,13 @@ def _measure(planned: Measurement, *, quick: bool) -> tuple[Measurement, list[fl
     found = json.loads(output.splitlines()[-1])
     scores = found.pop("scores")
     return replace(planned, **found), scores
+
+
+def _write_into_readme(summary: str) -> None:
+    readme = FOLDER.parent / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    readme.write_text(f"{before}{MARKS[0]}\n{summary}{MARKS[1]}{after}", encoding="utf-8")
 
 
 def _complaint(results: Mapping[str, Any], works: Mapping[str, Workload]) -> str | None:
