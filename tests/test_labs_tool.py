@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -181,7 +182,9 @@ def run(*arguments: str | Path) -> int:
 
 
 def test_a_solution_records_what_its_cells_print(built: Path) -> None:
-    cells = cells_by_label(Course(built).lab("01").solution())
+    solution = Course(built).lab("01").solution()
+    assert solution.metadata.language_info == {"name": "python"}, "and not its version"
+    cells = cells_by_label(solution)
     assert cells["check-add"].outputs[0].text == "The total is 6\n"
     assert cells["check-sort"].outputs[0].data["text/plain"] == "[1, 2, 3]"
     assert [cell.execution_count for cell in cells.values()] == list(range(1, 9))
@@ -376,6 +379,7 @@ def test_cells_of_the_wrong_kind_and_of_the_course_are_named(lab: Lab, answer: W
     assert "press Y" in report.verdicts[1].message
     assert "OSError: no processes left" in report.failures[0]
     assert not report.solved
+    assert not replace(report, verdicts=report.verdicts[:1]).solved, "for the course's cell"
 
 
 @pytest.fixture

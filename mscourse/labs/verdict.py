@@ -225,7 +225,7 @@ def location(traceback: str) -> str:
     code = _ARROW.search(shown) or _SYNTAX_ERROR.match(shown)
     place = f"line {line}" + (f" of {function}" if function else "")
     is_source = code is not None and "Could not get source" not in code[1]
-    return f"{place}: {code[1].strip()}" if code is not None and is_source else place
+    return f"{place}: {_shorten(code[1].strip())}" if code is not None and is_source else place
 
 
 def first_line(source: str) -> str:
