@@ -53,6 +53,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+STOPPING_S = 10
 GRACE_S = 5
 
 
@@ -186,15 +187,17 @@ def _stop_processes(ipython_dir: Path) -> Iterator[str]:
 
     Yields the command line of each one.
     """
-    found = list(_processes_of(ipython_dir))
-    for process in found:
+    # What has been told to stop may need a moment: an engine's nanny goes on for 3 s when the
+    # controller, which it tells of the engine's end, is gone already.
+    _, left_running = psutil.wait_procs(list(_processes_of(ipython_dir)), timeout=STOPPING_S)
+    for process in left_running:
         try:
             line = " ".join(process.cmdline())
             process.terminate()
         except psutil.Error:
             continue
         yield line
-    _, alive = psutil.wait_procs(found, timeout=GRACE_S)
+    _, alive = psutil.wait_procs(left_running, timeout=GRACE_S)
     for process in alive:
         process.kill()
 
