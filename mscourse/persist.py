@@ -41,8 +41,9 @@ from mscourse.splits import FORMAT, FORMAT_VERSION, MANIFEST, Splits, check_name
 CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
 
 # Rows are gathered and written in pieces of this size: large enough for the disk, small enough
-# that writing needs next to no memory of its own.
-_CHUNK_BYTES = 16 * 2**20
+# that a piece is still in the processor's cache when it is written, and that the allocator does not
+# keep 16 MB of the process for the next one.
+_CHUNK_BYTES = 2 * 2**20
 
 # A living writer touches its files all the time, so that an hour without a change means that
 # nobody will finish this one.
