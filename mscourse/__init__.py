@@ -10,6 +10,13 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mscourse.curves import (
+        Extrapolation,
+        LearningCurve,
+        ValidationCurve,
+        learning_curve,
+        validation_curve,
+    )
     from mscourse.engines import engine_hosts, local_cluster, one_engine_per_host
     from mscourse.errors import (
         CheckerError,
@@ -36,6 +43,13 @@ if TYPE_CHECKING:
     from mscourse.splits import Split, Splits, open_splits
 
 _NAMES_OF_MODULE = {
+    "curves": (
+        "Extrapolation",
+        "LearningCurve",
+        "ValidationCurve",
+        "learning_curve",
+        "validation_curve",
+    ),
     "engines": ("engine_hosts", "local_cluster", "one_engine_per_host"),
     "errors": (
         "CheckerError",
@@ -63,8 +77,10 @@ __all__ = [
     "DamagedSplitsError",
     "Evaluation",
     "EvaluationError",
+    "Extrapolation",
     "HostMemory",
     "LabError",
+    "LearningCurve",
     "MSCourseError",
     "NoEnginesError",
     "ParameterError",
@@ -74,16 +90,19 @@ __all__ = [
     "Splits",
     "SplitsError",
     "SplitsNotFoundError",
+    "ValidationCurve",
     "engine_hosts",
     "engines_memory",
     "grid_search",
     "hosts_memory",
+    "learning_curve",
     "local_cluster",
     "one_engine_per_host",
     "open_splits",
     "persist_cv_splits",
     "process_memory",
     "random_search",
+    "validation_curve",
 ]
 
 __version__ = metadata.version("mscourse")

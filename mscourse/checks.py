@@ -11,6 +11,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import get_tags
 
 from mscourse.errors import ParameterError
+from mscourse.splits import Splits
 
 
 def checked_scorer(
@@ -24,6 +25,15 @@ def checked_scorer(
     except (TypeError, ValueError) as error:
         raise ParameterError(f"scoring={scoring!r} cannot score {estimator!r}: {error}") from error
     return scorer
+
+
+def check_splits(splits: object) -> None:
+    """Refuse what `persist_cv_splits` has not made."""
+    if not isinstance(splits, Splits):
+        raise ParameterError(
+            "splits must be what persist_cv_splits or open_splits returns, not "
+            f"{type(splits).__name__}."
+        )
 
 
 def check_estimator(estimator: Any) -> None:

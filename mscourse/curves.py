@@ -1,0 +1,456 @@
+"""Learning and validation curves on all engines.
+
+The first ``n_train`` rows of a persisted split's train set are a slice of the memory map: to train
+on less data costs no copy.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import is_classifier
+
+from mscourse import results
+from mscourse.checks import (
+    check_estimator,
+    check_parameter_names,
+    check_splits,
+    checked_scorer,
+)
+from mscourse.errors import ParameterError
+from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.pools import Engines
+from mscourse.results import Mean
+from mscourse.running import Run
+from mscourse.scaling import PowerLaw, Prediction, ScoreLaw
+from mscourse.scheduler import Queue
+from mscourse.splits import Splits
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What more data would bring, and what it would cost.
+
+    Attributes
+    ----------
+    n_train, n_train_now : int
+        The rows asked about, and the most rows that were measured.
+    score, fit_time_s : Prediction
+        At ``n_train`` rows, with 95 % intervals.
+    score_now, fit_time_now_s : float
+        The means that were measured.
+    """
+
+    n_train: int
+    n_train_now: int
+    score: Prediction
+    score_now: float
+    fit_time_s: Prediction
+    fit_time_now_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"With {self.n_train} rows instead of {self.n_train_now}:\n"
+            f"  test score {self.score}, now {self.score_now:.4g}\n"
+            f"  fit time {self.fit_time_s} s, now {self.fit_time_now_s:.4g} s\n"
+            "An extrapolation: it holds as long as the curve keeps its shape."
+        )
+
+    __repr__ = __str__
+
+
+class LearningCurve(Run):
+    """A learning curve that is under way or over; made by `learning_curve`.
+
+    Attributes
+    ----------
+    candidates : list of dict
+        The candidates, one curve each.
+    train_sizes : ndarray of int, shape (n_sizes,)
+        Rows used for training.
+    n_splits : int
+        Splits that each size is evaluated on.
+    missing_classes : list of str
+        What the small sizes leave out, one line for each size that lacks a class.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        candidates: Sequence[Params],
+        train_sizes: NDArray[np.int64],
+        engines: Engines,
+    ) -> None:
+        self.candidates = list(candidates)
+        self.train_sizes = train_sizes
+        self.n_splits = len(evaluator.splits)
+        self.missing_classes = (
+            _missing_classes(evaluator.splits, train_sizes)
+            if is_classifier(evaluator.estimator)
+            else []
+        )
+        jobs = [
+            (candidate, params, split, int(train_sizes[size]))
+            for split in range(self.n_splits)
+            for size in _spread(len(train_sizes))
+            for candidate, params in enumerate(self.candidates)
+        ]
+        super().__init__(evaluator, Queue(jobs), len(jobs), engines)
+
+    def results(self, candidate: int = 0) -> dict[str, Any]:
+        """Arrange what is done of one candidate as `sklearn.model_selection.learning_curve` does.
+
+        Returns
+        -------
+        dict
+            ``train_sizes``, shape (n_sizes,); and ``train_scores``, ``test_scores``, ``fit_times``
+            and ``score_times`` in seconds, shape (n_sizes, n_splits), nan where nothing is yet.
+        """
+        row_of = {int(size): row for row, size in enumerate(self.train_sizes)}
+        done = [e for e in self.evaluations() if e.candidate == candidate]
+        shape = (len(self.train_sizes), self.n_splits)
+        return {"train_sizes": self.train_sizes} | _tables(
+            shape, [(row_of[e.n_train], e) for e in done]
+        )
+
+    def fit_time_law(self, candidate: int = 0) -> PowerLaw:
+        """Fit a power law to the fit times.
+
+        Raises
+        ------
+        ParameterError
+            If fewer than three fits are done, or all of the same size.
+        """
+        table = self.results(candidate)
+        sizes = np.repeat(self.train_sizes, self.n_splits)
+        times = table["fit_times"].ravel()
+        return PowerLaw.fit(sizes[~np.isnan(times)], times[~np.isnan(times)])
+
+    def score_law(self, candidate: int = 0) -> ScoreLaw:
+        """Fit the approach of the test score to its limit.
+
+        Raises
+        ------
+        ParameterError
+            If fewer than four sizes are done.
+        """
+        scores = self.results(candidate)["test_scores"]
+        whole = ~np.isnan(scores).any(axis=1)
+        return ScoreLaw.fit(self.train_sizes[whole], scores[whole])
+
+    def extrapolate(self, n_train: int | None = None, candidate: int = 0) -> Extrapolation:
+        """Tell what more data would bring, and what it would cost.
+
+        Parameters
+        ----------
+        n_train : int, optional
+            Rows to train on. By default twice as many as were measured.
+        candidate : int
+            Number of the candidate.
+
+        Raises
+        ------
+        ParameterError
+            If too little is done to tell.
+        """
+        table = self.results(candidate)
+        now = int(self.train_sizes[-1])
+        n_train = 2 * now if n_train is None else n_train
+        return Extrapolation(
+            n_train=n_train,
+            n_train_now=now,
+            score=self.score_law(candidate).predict(n_train),
+            score_now=float(np.mean(table["test_scores"][-1])),
+            fit_time_s=self.fit_time_law(candidate).predict(n_train),
+            fit_time_now_s=float(np.mean(table["fit_times"][-1])),
+        )
+
+    def plot(self, ax: Any = None, *, extrapolate_to: int | None = None) -> Any:
+        """Draw train and test score against the rows used; call it while it runs, too.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+        extrapolate_to : int, optional
+            Continue the test score to this many rows, with its 95 % interval.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.learning_curves(self, ax=ax, extrapolate_to=extrapolate_to)
+
+    def plot_fit_times(self, ax: Any = None) -> Any:
+        """Draw the fit time against the rows used, with the power law; returns the axes."""
+        from mscourse import plots
+
+        return plots.fit_times(self, ax=ax)
+
+    def plot_cost(self, ax: Any = None) -> Any:
+        """Draw the test score against the time of the fit; returns the axes."""
+        from mscourse import plots
+
+        return plots.score_against_fit_time(self, ax=ax)
+
+    def __repr__(self) -> str:
+        errors = results.grouped_errors(self.evaluations())
+        lines = [self._headline(), *self.missing_classes, *errors]
+        for number, params in enumerate(self.candidates):
+            lines += ["", str(results.plain(params))] if params else [""]
+            lines.append("    rows  splits  validation              train")
+            table = self.results(number)
+            for row, size in enumerate(self.train_sizes):
+                lines.append(_line(size, table["test_scores"][row], table["train_scores"][row]))
+        return "\n".join(lines)
+
+
+class ValidationCurve(Run):
+    """A validation curve that is under way or over; made by `validation_curve`.
+
+    Attributes
+    ----------
+    param_name : str
+        The parameter.
+    param_range : list
+        Its values.
+    n_splits : int
+        Splits that each value is evaluated on.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, param_name: str, param_range: Sequence[Any], engines: Engines
+    ) -> None:
+        self.param_name = param_name
+        self.param_range = list(param_range)
+        self.n_splits = len(evaluator.splits)
+        jobs = [
+            (value, {param_name: self.param_range[value]}, split)
+            for split in range(self.n_splits)
+            for value in _spread(len(self.param_range))
+        ]
+        super().__init__(evaluator, Queue(jobs), len(jobs), engines)
+
+    def results(self) -> dict[str, Any]:
+        """Arrange what is done as `sklearn.model_selection.validation_curve` does, with the times.
+
+        Returns
+        -------
+        dict
+            ``param_range``, a list; and ``train_scores``, ``test_scores``, ``fit_times`` and
+            ``score_times`` in seconds, shape (n_values, n_splits), nan where nothing is yet.
+        """
+        shape = (len(self.param_range), self.n_splits)
+        done = [(e.candidate, e) for e in self.evaluations()]
+        return {"param_range": self.param_range} | _tables(shape, done)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw train and test score against the parameter; call it while it runs, too.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.validation_curve(self, ax=ax)
+
+    def __repr__(self) -> str:
+        errors = results.grouped_errors(self.evaluations())
+        table = self.results()
+        values = [results.label(value) for value in self.param_range]
+        lines = [self._headline(), *errors, ""]
+        lines.append(f"{self.param_name:>8}  splits  validation              train")
+        for row, value in enumerate(values):
+            lines.append(_line(value, table["test_scores"][row], table["train_scores"][row]))
+        return "\n".join(lines)
+
+
+def learning_curve(
+    estimator: Any,
+    splits: Splits,
+    *,
+    train_sizes: ArrayLike = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0),
+    params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    engines: Engines = None,
+    scoring: str | Callable[..., float] | None = None,
+) -> LearningCurve:
+    """Train on more and more rows of every split, on all engines; returns at once.
+
+    Sizes are mixed in the queue, so that the whole curve is there early and sharpens evenly.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With scikit-learn's interface. It is cloned, never changed.
+    splits : Splits
+        From `persist_cv_splits` or `open_splits`.
+    train_sizes : array-like
+        Fractions (0 < f <= 1) of the smallest train set, or numbers of rows.
+    params : dict or list of dict, optional
+        A candidate, or several, one curve each. By default the estimator as it is.
+    engines : Client, view, Executor or None
+        As for `grid_search`.
+    scoring : str or callable, optional
+        One metric. By default ``estimator.score``.
+
+    Returns
+    -------
+    LearningCurve
+        The running curve.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be right. Nothing is run.
+    NoEnginesError
+        If the client has no engines.
+    """
+    check_splits(splits)
+    check_estimator(estimator)
+    if params is None:
+        params = {}
+    candidates = [dict(params)] if isinstance(params, Mapping) else [dict(each) for each in params]
+    if not candidates:
+        raise ParameterError("params is an empty list; give at least one candidate, or None.")
+    check_parameter_names(estimator, candidates)
+    sizes = _checked_sizes(train_sizes, min(split.n_train for split in splits))
+    evaluator = Evaluator(estimator, splits, checked_scorer(estimator, scoring))
+    return LearningCurve(evaluator, candidates, sizes, engines)
+
+
+def validation_curve(
+    estimator: Any,
+    splits: Splits,
+    *,
+    param_name: str,
+    param_range: Sequence[Any],
+    engines: Engines = None,
+    scoring: str | Callable[..., float] | None = None,
+) -> ValidationCurve:
+    """Evaluate one parameter at several values, on all engines; returns at once.
+
+    Parameters
+    ----------
+    estimator, splits, engines, scoring
+        As for `learning_curve`.
+    param_name : str
+        The parameter.
+    param_range : sequence
+        Its values, in the order in which they should be drawn.
+
+    Returns
+    -------
+    ValidationCurve
+        The running curve.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be right. Nothing is run.
+    NoEnginesError
+        If the client has no engines.
+    """
+    check_splits(splits)
+    check_estimator(estimator)
+    values = list(param_range)
+    if not values:
+        raise ParameterError("param_range is empty; give at least one value.")
+    check_parameter_names(estimator, [{param_name: values[0]}])
+    evaluator = Evaluator(estimator, splits, checked_scorer(estimator, scoring))
+    return ValidationCurve(evaluator, param_name, values, engines)
+
+
+def _checked_sizes(train_sizes: ArrayLike, n_most: int) -> NDArray[np.int64]:
+    """Turn fractions into rows, as scikit-learn does, and refuse what cannot be."""
+    sizes = np.asarray(train_sizes)
+    if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iuf":
+        raise ParameterError(f"train_sizes must be a list of numbers, not {train_sizes!r}.")
+    if sizes.dtype.kind == "f":
+        if not ((sizes > 0) & (sizes <= 1)).all():
+            raise ParameterError(
+                f"train_sizes as fractions must be above 0 and at most 1; they are {sizes}. "
+                "Give integers to mean rows."
+            )
+        # A product such as 0.29 * 100 lies a hair below the integer it means.
+        rows = np.clip((sizes * n_most + 1e-9).astype(np.int64), 1, n_most)
+    else:
+        rows = sizes.astype(np.int64)
+        if rows.min() < 1 or rows.max() > n_most:
+            raise ParameterError(
+                f"train_sizes in rows must be between 1 and {n_most}, the rows of the smallest "
+                f"train set; they are {sizes}."
+            )
+    return np.unique(rows)
+
+
+def _spread(n: int) -> list[int]:
+    """Order 0 to n - 1 so that the first few are spread over the whole range.
+
+    The last comes first and the first comes next; then, again and again, what lies in the middle
+    of the largest gap.
+    """
+    order = [n - 1] if n == 1 else [n - 1, 0]
+    while len(order) < n:
+        known = sorted(order)
+        gap, low = max((high - low, low) for low, high in itertools.pairwise(known))
+        order.append(low + gap // 2)
+    return order
+
+
+def _missing_classes(splits: Splits, train_sizes: NDArray[np.int64]) -> list[str]:
+    lines = []
+    for size in train_sizes.tolist():
+        missing: dict[Any, None] = {}
+        lacking = []
+        for split in splits:
+            _, y_train, _, _ = split.load("r")
+            if y_train is None or y_train.ndim != 1:
+                return []
+            absent = np.setdiff1d(y_train, y_train[:size])
+            if len(absent):
+                missing |= dict.fromkeys(absent.tolist())
+                lacking.append(split.index)
+        if lacking:
+            classes = ", ".join(map(str, sorted(missing)))
+            lines.append(
+                f"{size} rows have no sample of class {classes} in split "
+                + ", ".join(map(str, lacking))
+            )
+    return lines
+
+
+def _tables(shape: tuple[int, int], done: Sequence[tuple[int, Evaluation]]) -> dict[str, Floats]:
+    names = ("train_scores", "test_scores", "fit_times", "score_times")
+    tables = {name: np.full(shape, np.nan) for name in names}
+    for row, e in done:
+        if e.error is not None:  # the time until a fit raised is not the time of a fit
+            continue
+        assert e.train_score is not None
+        tables["train_scores"][row, e.split] = e.train_score
+        tables["test_scores"][row, e.split] = e.test_score
+        tables["fit_times"][row, e.split] = e.fit_time_s
+        tables["score_times"][row, e.split] = e.score_time_s
+    return tables
+
+
+def _line(name: object, test_scores: Floats, train_scores: Floats) -> str:
+    done = ~np.isnan(test_scores)
+    if not done.any():
+        return f"{name:>8}  {0:6}"
+    test, train = Mean.of(test_scores[done].tolist()), Mean.of(train_scores[done].tolist())
+    return f"{name:>8}  {done.sum():6}  {test!s:22}  {train}"
