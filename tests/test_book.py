@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+import mscourse
+
 BOOK = Path(__file__).resolve().parent.parent / "book"
 HTML = BOOK / "_build" / "html"
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
@@ -132,6 +134,11 @@ def test_each_word_that_links_to_the_glossary_is_in_it() -> None:
         for link in re.findall(r"\{term\}`([^`]+)`", source(page)):
             target = re.sub(r".*<(.+)>", r"\1", link)
             assert target in entries, f"{page} links to {target}"
+
+
+def test_the_reference_has_each_public_name_once() -> None:
+    names = re.findall(r"^\.\. auto\w+:: mscourse\.(\w+)$", source("api"), re.MULTILINE)
+    assert sorted(names) == mscourse.__all__
 
 
 def load_figures() -> ModuleType:
