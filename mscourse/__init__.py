@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mscourse.asha import Rung
     from mscourse.curves import (
         Extrapolation,
         LearningCurve,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         SplitsNotFoundError,
     )
     from mscourse.evaluation import Evaluation
+    from mscourse.halving import HalvingSearch, halving_search
     from mscourse.memory import (
         HostMemory,
         ProcessMemory,
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
         hosts_memory,
         process_memory,
     )
+    from mscourse.monitor import MemoryMonitor
     from mscourse.persist import persist_cv_splits
     from mscourse.search import Search, grid_search, random_search
     from mscourse.splits import Split, Splits, open_splits
 
 _NAMES_OF_MODULE = {
+    "asha": ("Rung",),
     "curves": (
         "Extrapolation",
         "LearningCurve",
@@ -64,7 +68,9 @@ _NAMES_OF_MODULE = {
         "SplitsNotFoundError",
     ),
     "evaluation": ("Evaluation",),
+    "halving": ("HalvingSearch", "halving_search"),
     "memory": ("HostMemory", "ProcessMemory", "engines_memory", "hosts_memory", "process_memory"),
+    "monitor": ("MemoryMonitor",),
     "persist": ("persist_cv_splits",),
     "search": ("Search", "grid_search", "random_search"),
     "splits": ("Split", "Splits", "open_splits"),
@@ -78,13 +84,16 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Extrapolation",
+    "HalvingSearch",
     "HostMemory",
     "LabError",
     "LearningCurve",
     "MSCourseError",
+    "MemoryMonitor",
     "NoEnginesError",
     "ParameterError",
     "ProcessMemory",
+    "Rung",
     "Search",
     "Split",
     "Splits",
@@ -94,6 +103,7 @@ __all__ = [
     "engine_hosts",
     "engines_memory",
     "grid_search",
+    "halving_search",
     "hosts_memory",
     "learning_curve",
     "local_cluster",

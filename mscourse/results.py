@@ -56,6 +56,8 @@ class CandidateScore:
         Evaluations among them that failed.
     validation, train : Mean
         Scores on the test and on the train sets; the latter is None if it was not asked for.
+    rung : str
+        Where these scores are from, if the search has rungs.
     """
 
     params: Params
@@ -64,6 +66,7 @@ class CandidateScore:
     n_failed: int
     validation: Mean
     train: Mean | None
+    rung: str = ""
 
     def __str__(self) -> str:
         train = "" if self.train is None else f" train: {self.train}"
@@ -105,16 +108,19 @@ def rank(
     done: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in evaluations:
         done[evaluation.candidate].append(evaluation)
-    scores = [_score(candidates[i], n_splits, done[i]) for i in sorted(done)]
+    scores = [candidate_score(candidates[i], n_splits, done[i]) for i in sorted(done)]
     most = max((score.n_done for score in scores), default=0)
     ranked = [score for score in scores if score.n_done == most]
     unranked = [score for score in scores if score.n_done < most]
-    ranked.sort(key=lambda score: _nan_last(-score.validation.mean))
-    unranked.sort(key=lambda score: (-score.n_done, _nan_last(-score.validation.mean)))
+    ranked.sort(key=lambda score: nan_last(-score.validation.mean))
+    unranked.sort(key=lambda score: (-score.n_done, nan_last(-score.validation.mean)))
     return Ranking(ranked, unranked)
 
 
-def _score(params: Params, n_splits: int, done: Sequence[Evaluation]) -> CandidateScore:
+def candidate_score(
+    params: Params, n_splits: int, done: Sequence[Evaluation], rung: str = ""
+) -> CandidateScore:
+    """Sum up the evaluations of one candidate."""
     train = [e.train_score for e in done if e.train_score is not None]
     return CandidateScore(
         params=params,
@@ -123,10 +129,12 @@ def _score(params: Params, n_splits: int, done: Sequence[Evaluation]) -> Candida
         n_failed=sum(e.error is not None for e in done),
         validation=Mean.of([e.test_score for e in done]),
         train=Mean.of(train) if train else None,
+        rung=rung,
     )
 
 
-def _nan_last(value: float) -> float:
+def nan_last(value: float) -> float:
+    """Key that sorts nan behind all numbers."""
     return math.inf if math.isnan(value) else value
 
 
@@ -239,7 +247,7 @@ def html_report(
     ] + [("not ranked", score) for score in ranking.unranked[:n_top]]
     body = "".join(
         f"<tr><td>{number}</td><td>{score.validation}</td><td>{score.train or ''}</td>"
-        f"<td>{score.n_done} of {score.n_splits}</td>"
+        f"<td>{score.n_done} of {score.n_splits}{_html_rung(score)}</td>"
         f"<td style='text-align: left'><code>{html.escape(str(plain(score.params)))}</code></td>"
         "</tr>"
         for number, score in rows
@@ -258,8 +266,12 @@ def html_report(
     )
 
 
+def _html_rung(score: CandidateScore) -> str:
+    return f" in {html.escape(score.rung)}" if score.rung else ""
+
+
 def _so_far(score: CandidateScore) -> str:
-    parts = []
+    parts = [score.rung] if score.rung else []
     if score.n_done < score.n_splits:
         parts.append(f"{score.n_done} of {score.n_splits} splits")
     if score.n_failed:
@@ -273,3 +285,9 @@ def plain(params: Params) -> dict[str, Any]:
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in params.items()
     }
+
+
+def label(value: object) -> str:
+    """Show one value of a parameter, short enough for a table or an axis."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -150,11 +150,28 @@ class Run:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    def plot_timeline(self, ax: Any = None) -> Any:
+        """Draw when each engine was at work, and how long it idled; call it while it runs, too.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.engine_timeline(self.evaluations(), ax=ax)
+
     def _headline(self) -> str:
         n_done, n_total = self.n_done, self.n_total
         width = len(str(n_total))
         state = ", aborted" if self._aborted else ""
-        return f"Progress: {100 * n_done // n_total:02d}% ({n_done:0{width}d}/{n_total}){state}"
+        percent = int(100 * self.progress + 1e-9)  # 100 * 0.29 is a little less than 29
+        return f"Progress: {percent:02d}% ({n_done:0{width}d}/{n_total}){state}"
 
     def _take_in(
         self, item: Any, value: Evaluation | None, failure: str | None, engine: EngineId

@@ -14,14 +14,15 @@ from mscourse.checks import (
     check_count,
     check_estimator,
     check_parameter_names,
+    check_splits,
     checked_scorer,
 )
 from mscourse.errors import MSCourseError, ParameterError
-from mscourse.evaluation import Evaluator, Params
+from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.pools import Engines
 from mscourse.results import CandidateScore, Ranking
 from mscourse.running import Run
-from mscourse.scheduler import Queue
+from mscourse.scheduler import Queue, Source
 from mscourse.splits import Splits
 
 _TOP_SHOWN = 5
@@ -45,15 +46,23 @@ class Search(Run):
         self,
         evaluator: Evaluator,
         candidates: Sequence[Params],
-        plan: Sequence[tuple[int, int]],
+        source: Source,
+        n_total: int,
         engines: Engines,
         *,
         raise_errors: bool,
+        on_evaluation: Callable[[Evaluation], None] | None = None,
     ) -> None:
         self.candidates = list(candidates)
         self.n_splits = len(evaluator.splits)
-        jobs = [(candidate, self.candidates[candidate], split) for candidate, split in plan]
-        super().__init__(evaluator, Queue(jobs), len(jobs), engines, raise_errors=raise_errors)
+        super().__init__(
+            evaluator,
+            source,
+            n_total,
+            engines,
+            raise_errors=raise_errors,
+            on_evaluation=on_evaluation,
+        )
 
     def best(self, n_top: int = _TOP_SHOWN) -> list[CandidateScore]:
         """List the best candidates so far, among those with the most splits done.
@@ -113,17 +122,41 @@ class Search(Run):
         """
         from mscourse import plots
 
-        return plots.parameter_boxplots(self.evaluations(), axes=axes)
+        return plots.parameter_boxplots(self._comparable(), axes=axes)
+
+    def plot_heat_map(self, x: str | None = None, y: str | None = None, ax: Any = None) -> Any:
+        """Draw the mean test score against two parameters at a time.
+
+        Parameters
+        ----------
+        x, y : str, optional
+            The parameters. By default those with the most values.
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.score_heat_map(self._comparable(), x, y, ax=ax)
 
     def __repr__(self) -> str:
-        errors = results.grouped_errors(self.evaluations())
-        return results.text_report(self._headline(), self._ranking(), errors, _TOP_SHOWN)
+        return results.text_report(self._headline(), self._ranking(), self._notes(), _TOP_SHOWN)
 
     def _repr_html_(self) -> str:
-        errors = results.grouped_errors(self.evaluations())
         return results.html_report(
-            self._headline(), self.progress, self._ranking(), errors, _TOP_SHOWN
+            self._headline(), self.progress, self._ranking(), self._notes(), _TOP_SHOWN
         )
+
+    def _comparable(self) -> list[Evaluation]:
+        """List the evaluations whose scores compare with each other."""
+        return self.evaluations()
+
+    def _notes(self) -> list[str]:
+        """Say what a report says below its headline."""
+        return results.grouped_errors(self.evaluations())
 
     def _ranking(self) -> Ranking:
         return results.rank(self.candidates, self.n_splits, self.evaluations())
@@ -191,10 +224,7 @@ def grid_search(
     >>> search.best_params
     {'C': 10, 'gamma': 0.001}
     """
-    try:
-        candidates = list(ParameterGrid(param_grid))
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"param_grid is not a grid: {error}") from error
+    candidates = grid_candidates(param_grid)
     if order not in ("random", "grid"):
         raise ParameterError(f"order must be 'random' or 'grid', not {order!r}.")
     sequence = np.arange(len(candidates))
@@ -256,12 +286,7 @@ def random_search(
     NoEnginesError
         If the client has no engines.
     """
-    check_count("n_iter", n_iter)
-    try:
-        sampler = ParameterSampler(param_distributions, n_iter, random_state=random_state)
-        candidates = list(sampler)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
+    candidates = drawn_candidates(param_distributions, n_iter, random_state)
     return _start(
         estimator,
         candidates,
@@ -286,26 +311,64 @@ def _start(
     return_train_score: bool,
     error_score: float | Literal["raise"],
 ) -> Search:
-    """Check what all searches have in common, and begin."""
-    if not isinstance(splits, Splits):
-        raise ParameterError(
-            "splits must be what persist_cv_splits or open_splits returns, not "
-            f"{type(splits).__name__}."
-        )
+    """Check what grid and random search have in common, and begin."""
+    evaluator = checked_evaluator(
+        estimator, candidates, splits, scoring, return_train_score, error_score
+    )
+    jobs = [
+        (candidate, candidates[candidate], split)
+        for candidate in order
+        for split in range(len(splits))
+    ]
+    if n_evaluations is not None:
+        check_count("n_evaluations", n_evaluations)
+        jobs = jobs[:n_evaluations]
+    raise_errors = error_score == "raise"
+    return Search(evaluator, candidates, Queue(jobs), len(jobs), engines, raise_errors=raise_errors)
+
+
+def grid_candidates(
+    param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
+) -> list[Params]:
+    """List all candidates of a grid."""
+    try:
+        return list(ParameterGrid(param_grid))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_grid is not a grid: {error}") from error
+
+
+def drawn_candidates(
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    n_iter: int,
+    random_state: int | None,
+) -> list[Params]:
+    """Draw candidates as scikit-learn does."""
+    check_count("n_iter", n_iter)
+    try:
+        return list(ParameterSampler(param_distributions, n_iter, random_state=random_state))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
+
+
+def checked_evaluator(
+    estimator: Any,
+    candidates: Sequence[Params],
+    splits: Splits,
+    scoring: str | Callable[..., float] | None,
+    return_train_score: bool,
+    error_score: float | Literal["raise"],
+) -> Evaluator:
+    """Check what the evaluations of any search have in common, and put it together."""
+    check_splits(splits)
     check_estimator(estimator)
     check_parameter_names(estimator, candidates)
     raise_errors = error_score == "raise"
     if not raise_errors and not isinstance(error_score, int | float):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
-    plan = [(candidate, split) for candidate in order for split in range(len(splits))]
-    if n_evaluations is not None:
-        check_count("n_evaluations", n_evaluations)
-        plan = plan[:n_evaluations]
-    evaluator = Evaluator(
+    return Evaluator(
         estimator,
         splits,
         checked_scorer(estimator, scoring),
         return_train_score=return_train_score,
         error_score=math.nan if raise_errors else float(error_score),
     )
-    return Search(evaluator, candidates, plan, engines, raise_errors=raise_errors)

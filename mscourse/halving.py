@@ -1,0 +1,435 @@
+"""Successive halving: all candidates on a little, the good ones on more, the best on everything.
+
+::
+
+    rung 0     1/27 of the rows   27 candidates
+                                  │ the best third, as soon as it can be told
+    rung 1     1/9                9
+                                  │
+    rung 2     1/3                3
+                                  │
+    rung 3     all                1
+
+If promotions waited until a rung is full, all engines would wait for its slowest candidate. Here
+none does: Li et al., *A System for Massively Parallel Hyperparameter Tuning*, MLSys 2020.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import numbers
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from mscourse import results
+from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
+from mscourse.checks import check_count, check_parameter_names
+from mscourse.errors import MSCourseError, ParameterError
+from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.pools import Engines
+from mscourse.results import Ranking
+from mscourse.search import Search, checked_evaluator, drawn_candidates, grid_candidates
+from mscourse.splits import Splits
+
+# Closer to 1 the rungs would hardly differ, and there would be hundreds.
+_LEAST_FACTOR = 1.1
+
+# Rows that scikit-learn's halving wants at least for each split and class.
+_LEAST_ROWS = 2
+
+# The logarithm of a whole power may come out a little too small: log(243, 3) is 4.999...
+_ROUNDING = 1e-9
+
+
+class HalvingSearch(Search):
+    """A halving search that is under way or over: look at it at any time.
+
+    Made by `halving_search`. It is used like any `Search`. What differs:
+
+    - Candidates compare only with the same resources. `best` ranks those that are done in the top
+      rung; the report tells of the others at which rung they are.
+    - `plot_parameters` and `plot_heat_map` draw the bottom rung, where all candidates compare.
+    - How many evaluations there will be depends on what they say. `n_total` is what is to be
+      expected, and is exact at the end. `progress` never goes back, and is 1 only at the end.
+
+    Attributes
+    ----------
+    candidates : list of dict
+        The candidates, in the order of the grid or as they were drawn.
+    n_splits : int
+        Splits that each candidate is evaluated on in each rung.
+    resource : str
+        What a candidate is given more of in each rung: ``"n_samples"``, or a parameter.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        candidates: Sequence[Params],
+        order: Sequence[int],
+        ladder: Ladder,
+        factor: float,
+        engines: Engines,
+        *,
+        raise_errors: bool,
+    ) -> None:
+        self.resource = ladder.resource
+        self._ladder = ladder
+        self._source = Promotions(Asha(order, len(ladder.steps), factor), candidates, ladder)
+        super().__init__(
+            evaluator,
+            candidates,
+            self._source,
+            self._source.n_total,
+            engines,
+            raise_errors=raise_errors,
+            on_evaluation=self._source.take_in,
+        )
+
+    @property
+    def n_total(self) -> int:
+        """Evaluations to be expected, done ones included; exact at the end.
+
+        Each rung is expected to send on one part in ``factor``. It may be more, since a promotion
+        is not waited for, and what was among the best may be overtaken.
+        """
+        return self._source.n_total
+
+    @property
+    def progress(self) -> float:
+        """The part of the expected evaluations that is done, 0 to 1; never goes back."""
+        return self._source.progress
+
+    def rungs(self) -> list[Rung]:
+        """List the rungs from the bottom to the top, as far as they have come."""
+        return self._source.rungs()
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The best candidate in the top rung so far, with its resource if that is a parameter.
+
+        Raises
+        ------
+        MSCourseError
+            If no candidate has reached the top rung yet.
+        """
+        if not self.best(1) and self.n_failed < self.n_done:
+            raise MSCourseError(
+                f"There is no best candidate yet: none is done in the top rung, with "
+                f"{self._ladder.show(-1)}. Wait for one, or see how far they are in rungs()."
+            )
+        return super().best_params
+
+    def results(self) -> dict[str, Any]:
+        """Arrange what is done as scikit-learn's ``cv_results_``, a row for each candidate.
+
+        Returns
+        -------
+        dict
+            The same keys and types as of `Search.results`, and ``iter`` and ``n_resources``: the
+            highest rung that the candidate has completed, 0 for the bottom, and its resource. The
+            scores are from there. ``rank_test_score`` puts the higher rung first, and ranks by
+            score only within a rung.
+        """
+        highest = list(self._highest_rungs())
+        candidates = list(self.candidates)
+        for candidate, rung, _ in highest:
+            candidates[candidate] = self._ladder.params(candidates[candidate], rung)
+        table = results.cv_results(
+            candidates,
+            self.n_splits,
+            itertools.chain.from_iterable(evaluations for _, _, evaluations in highest),
+            return_train_score=self._evaluator.return_train_score,
+        )
+        rungs = [rung for _, rung, _ in highest]
+        keys = [
+            (-rung, results.nan_last(-mean))
+            for rung, mean in zip(rungs, table["mean_test_score"].tolist(), strict=True)
+        ]
+        ranked = sorted(keys)
+        ranks = [1 + bisect.bisect_left(ranked, key) for key in keys]
+        table["rank_test_score"] = np.array(ranks, dtype=np.int32)
+        return {
+            "iter": np.array(rungs, dtype=int),
+            "n_resources": np.array([self._ladder.steps[rung] for rung in rungs], dtype=int),
+        } | table
+
+    def to_frame(self) -> Any:
+        """Arrange what is done as a `pandas.DataFrame`, a row for each evaluation.
+
+        The columns of `Search.to_frame`, and ``iter`` and ``n_resources``: the rung, 0 for the
+        bottom, and its resource.
+        """
+        frame = super().to_frame()
+        if len(frame):
+            frame["iter"] = frame.groupby("candidate").cumcount() // self.n_splits
+            frame["n_resources"] = np.take(self._ladder.steps, frame["iter"])
+        return frame
+
+    def plot_rungs(self, ax: Any = None) -> Any:
+        """Draw the score of each candidate at each rung.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.halving_rungs(self, ax=ax)
+
+    def _comparable(self) -> list[Evaluation]:
+        """List what is done in the bottom rung, the only one that all candidates go into."""
+        return [
+            replace(e, params=self.candidates[candidate])  # without the resource, which is the same
+            for candidate, done in self._done_by_candidate()
+            for e in done[: self.n_splits]
+        ]
+
+    def _notes(self) -> list[str]:
+        counts = (
+            f"{rung.n_resources}: {len(rung.scores)} done, {len(rung.promoted)} promoted"
+            for rung in self.rungs()
+        )
+        return [f"Rungs by {self._ladder.resource}: {'; '.join(counts)}", *super()._notes()]
+
+    def _ranking(self) -> Ranking:
+        top = len(self._ladder.steps) - 1
+        ranked, unranked = [], []
+        for candidate, rung, evaluations in self._highest_rungs():
+            params = self._ladder.params(self.candidates[candidate], rung)
+            where = f"rung {rung}, {self._ladder.show(rung)}"
+            score = results.candidate_score(params, self.n_splits, evaluations, where)
+            if rung == top and score.n_done == self.n_splits:
+                ranked.append(score)
+            else:
+                unranked.append((rung, score))
+        ranked.sort(key=lambda score: results.nan_last(-score.validation.mean))
+        unranked.sort(
+            key=lambda at: (-at[0], -at[1].n_done, results.nan_last(-at[1].validation.mean))
+        )
+        return Ranking(ranked, [score for _, score in unranked])
+
+    def _highest_rungs(self) -> Iterator[tuple[int, int, list[Evaluation]]]:
+        """Give each candidate's highest rung that is complete, and its evaluations there.
+
+        If none is complete yet, it is the bottom rung.
+        """
+        n = self.n_splits
+        for candidate, done in self._done_by_candidate():
+            rung = max(0, len(done) // n - 1)
+            yield candidate, rung, done[rung * n : (rung + 1) * n]
+
+    def _done_by_candidate(self) -> list[tuple[int, list[Evaluation]]]:
+        """Group what is done: a candidate's first ``n_splits`` are rung 0, the next rung 1, ..."""
+        done: dict[int, list[Evaluation]] = defaultdict(list)
+        for e in self.evaluations():
+            done[e.candidate].append(e)
+        return sorted(done.items())
+
+
+def halving_search(
+    estimator: Any,
+    param_grid: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    splits: Splits,
+    *,
+    factor: float = 3,
+    resource: str = N_SAMPLES,
+    min_resources: int | None = None,
+    max_resources: int | None = None,
+    n_iter: int | None = None,
+    engines: Engines = None,
+    random_state: int | None = 0,
+    scoring: str | Callable[..., float] | None = None,
+    return_train_score: bool = False,
+    error_score: float | Literal["raise"] = math.nan,
+) -> HalvingSearch:
+    """Search by asynchronous successive halving, on all engines; returns at once.
+
+    All candidates begin with few resources: the first rows of each train set, or a small value of
+    a parameter such as ``n_estimators``. An engine that wants work promotes a candidate from the
+    highest rung where one is among the best ``1 / factor`` so far; if there is none, it begins
+    with a new candidate. So no engine waits for a rung to fill, and at times a candidate is
+    promoted that is overtaken later. If in the end no candidate is in the top rung, the best there
+    is goes on. A candidate that fails goes no further.
+
+    Each rung costs about as much as the one below if the time of a fit is proportional to the
+    resource: with s rungs above the bottom ``(s + 1) / factor**s`` of a grid search, and about a
+    quarter more for candidates that are overtaken.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With scikit-learn's interface. It is cloned, never changed.
+    param_grid : dict of str to sequence, or list of such dicts
+        As for `grid_search`: all its candidates, in random order. With ``n_iter`` the values may
+        also be distributions, as for `random_search`.
+    splits : Splits
+        From `persist_cv_splits` or `open_splits`. In the ring layout the first rows of a train set
+        are a fair sample of it; the other layouts keep the order that they were given.
+    factor : float
+        One candidate in ``factor`` is promoted, and gets ``factor`` times the resources.
+    resource : str
+        "n_samples", or a parameter of the estimator that is an integer.
+    min_resources : int, optional
+        The least that a candidate is given. By default so much that about one candidate is left in
+        the top rung, but for "n_samples" at least 2 rows for each split and class, as
+        scikit-learn's halving wants it.
+    max_resources : int, optional
+        What a candidate is given in the top rung. By default all rows. A parameter has no default.
+    n_iter : int, optional
+        How many candidates to draw from ``param_grid``. By default all of the grid.
+    engines : Client, view, Executor or None
+        As for `grid_search`.
+    random_state : int, optional
+        Seed of the order of the candidates, or of the draw. With one engine the same seed always
+        promotes the same candidates: each is begun when the one before is done. With several
+        engines it depends on who is done first.
+    scoring : str or callable, optional
+        One metric, as for `sklearn.metrics.check_scoring`. By default ``estimator.score``.
+    return_train_score : bool
+        Whether to score the train sets too.
+    error_score : float or "raise"
+        Score of an evaluation that fails. With nan the candidate goes no further. With "raise" the
+        first failure ends the search, and `HalvingSearch.wait` raises it.
+
+    Returns
+    -------
+    HalvingSearch
+        The running search.
+
+    Raises
+    ------
+    ParameterError
+        If an argument cannot be right. Nothing is run.
+    NoEnginesError
+        If the client has no engines.
+
+    Examples
+    --------
+    >>> grid = {"C": [0.1, 1, 10, 100], "gamma": [1e-4, 1e-3, 1e-2]}
+    >>> search = halving_search(SVC(), grid, splits)
+    >>> search.wait()
+    True
+    >>> search.best_params
+    {'C': 10, 'gamma': 0.001}
+    """
+    _check_factor(factor)
+    if n_iter is None:
+        try:
+            candidates = grid_candidates(param_grid)
+        except ParameterError as error:
+            raise ParameterError(f"{error} To draw from distributions, set n_iter.") from error
+        order = np.random.default_rng(random_state).permutation(len(candidates)).tolist()
+    else:
+        candidates = drawn_candidates(param_grid, n_iter, random_state)
+        order = list(range(len(candidates)))
+    evaluator = checked_evaluator(
+        estimator, candidates, splits, scoring, return_train_score, error_score
+    )
+    rows = tuple(split.n_train for split in splits)
+    if resource == N_SAMPLES:
+        most = _checked_rows(max_resources, max(rows))
+        least_sensible = _least_rows(evaluator)
+    else:
+        most = _checked_parameter(estimator, candidates, resource, max_resources)
+        least_sensible = 1
+    least = _checked_least(min_resources, most, least_sensible, len(candidates), factor)
+    ladder = Ladder(resource, _steps(least, most, factor), rows)
+    raise_errors = error_score == "raise"
+    return HalvingSearch(
+        evaluator, candidates, order, ladder, factor, engines, raise_errors=raise_errors
+    )
+
+
+# -- resources -------------------------------------------------------------------------------------
+
+
+def _steps(least: int, most: int, factor: float) -> tuple[int, ...]:
+    """Give the resources of the rungs: the top is ``most``, the bottom not below ``least``."""
+    n_above = math.floor(math.log(most / least, factor) + _ROUNDING)
+    steps = [round(most / factor ** (n_above - k)) for k in range(n_above + 1)]
+    return tuple(dict.fromkeys(steps))  # small ones may round to the same
+
+
+def _least_rows(evaluator: Evaluator) -> int:
+    n_rows = _LEAST_ROWS * len(evaluator.splits)
+    y = evaluator.splits.open_arrays()[1] if is_classifier(evaluator.estimator) else None
+    return n_rows if y is None else n_rows * len(np.unique(y))
+
+
+def _checked_rows(max_resources: int | None, n_rows: int) -> int:
+    if max_resources is None:
+        return n_rows
+    check_count("max_resources", max_resources)
+    if max_resources > n_rows:
+        raise ParameterError(
+            f"max_resources must be at most {n_rows}, the rows in the largest train set, not "
+            f"{max_resources}. Leave it out to use all rows."
+        )
+    return int(max_resources)
+
+
+def _checked_least(
+    min_resources: int | None, most: int, least_sensible: int, n_candidates: int, factor: float
+) -> int:
+    if min_resources is None:
+        n_promotions = math.floor(math.log(n_candidates, factor) + _ROUNDING)
+        return min(most, max(least_sensible, int(most / factor**n_promotions)))
+    check_count("min_resources", min_resources)
+    if min_resources > most:
+        raise ParameterError(
+            f"min_resources must be at most max_resources, which is {most}; it is {min_resources}."
+        )
+    return int(min_resources)
+
+
+def _checked_parameter(
+    estimator: Any, candidates: Sequence[Params], resource: object, max_resources: int | None
+) -> int:
+    if not isinstance(resource, str):
+        raise ParameterError(
+            f"resource must be {N_SAMPLES!r} or the name of a parameter, not {resource!r}."
+        )
+    if any(resource in params for params in candidates):
+        raise ParameterError(
+            f"{resource!r} is the resource, so that the search sets it; take it out of param_grid."
+        )
+    try:
+        check_parameter_names(estimator, [{resource: None}])
+    except ParameterError as error:
+        raise ParameterError(f"resource must be {N_SAMPLES!r} or a parameter. {error}") from error
+    value = estimator.get_params()[resource]
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if value is not None and not is_integer:
+        raise ParameterError(
+            f"resource must be {N_SAMPLES!r} or a parameter that is an integer, such as "
+            f"n_estimators or max_iter; {resource!r} is {value!r}."
+        )
+    if max_resources is None:
+        raise ParameterError(
+            f"max_resources must say which {resource} a candidate gets in the top rung, for "
+            "example max_resources=100."
+        )
+    check_count("max_resources", max_resources)
+    return int(max_resources)
+
+
+def _check_factor(factor: object) -> None:
+    is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
+    if not is_number or not _LEAST_FACTOR <= float(factor) < math.inf:  # type: ignore[arg-type]
+        raise ParameterError(
+            f"factor must be a number of at least {_LEAST_FACTOR}, usually 2 to 4, not {factor!r}: "
+            "one candidate in so many is promoted."
+        )
