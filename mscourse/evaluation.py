@@ -46,6 +46,8 @@ class Evaluation:
         Where it was raised.
     started_at_s : float
         When the evaluation began, in seconds since the epoch, on the engine's clock.
+    elapsed_s : float
+        Seconds that it took in all: opening the split, the fit, and all scoring.
     host, pid
         Where it ran.
     engine : hashable or None
@@ -63,6 +65,7 @@ class Evaluation:
     error: str | None
     error_traceback: str | None
     started_at_s: float
+    elapsed_s: float
     host: str
     pid: int
     engine: Hashable = None
@@ -113,7 +116,7 @@ class Evaluator:
         train_score = self.error_score if self.return_train_score else None
         fit_time_s = score_time_s = 0.0
         error = error_traceback = None
-        start_s = time.perf_counter()
+        began_s = start_s = time.perf_counter()
         try:
             X_train, y_train, X_test, y_test = chosen.load(n_train=n_train)
             estimator = self._unfitted(params)
@@ -144,6 +147,7 @@ class Evaluator:
             error=error,
             error_traceback=error_traceback,
             started_at_s=started_at_s,
+            elapsed_s=time.perf_counter() - began_s,
             host=host,
             pid=pid,
         )
@@ -181,6 +185,7 @@ class Evaluator:
             error=error,
             error_traceback=None,
             started_at_s=math.nan,
+            elapsed_s=math.nan,
             host="",
             pid=0,
         )

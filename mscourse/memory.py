@@ -156,11 +156,12 @@ def hosts_memory(client: ipp.Client) -> dict[str, HostMemory]:
     NoEnginesError
         If the client has no engines.
     """
-    answers = ask_engines(client, _host_memory, targets=one_engine_per_host(client).values())
+    answers = ask_engines(client, host_memory, targets=one_engine_per_host(client).values())
     return {memory.host: memory for memory in answers.values()}
 
 
-def _host_memory() -> HostMemory:
+def host_memory() -> HostMemory:
+    """Measure the memory of this host."""
     memory = psutil.virtual_memory()
     return HostMemory(
         host=socket.gethostname(),

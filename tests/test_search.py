@@ -442,6 +442,7 @@ def test_evaluations_say_what_ran_where(digits_splits, client):
         assert e.n_train == digits_splits[e.split].n_train
         assert e.fit_time_s > 0
         assert e.score_time_s > 0
+        assert e.fit_time_s + e.score_time_s < e.elapsed_s < PATIENCE_S
         assert abs(e.started_at_s - time.time()) < PATIENCE_S
     frame = search.to_frame()
     assert isinstance(frame, pd.DataFrame)
