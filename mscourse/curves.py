@@ -44,6 +44,8 @@ class Extrapolation:
         The rows asked about, and the most rows that were measured.
     score, fit_time_s : Prediction
         At ``n_train`` rows, with 95 % intervals.
+    gain : Prediction
+        What the score at ``n_train`` rows is above that at ``n_train_now``, both on the fitted law.
     score_now, fit_time_now_s : float
         The means that were measured.
     """
@@ -51,6 +53,7 @@ class Extrapolation:
     n_train: int
     n_train_now: int
     score: Prediction
+    gain: Prediction
     score_now: float
     fit_time_s: Prediction
     fit_time_now_s: float
@@ -59,6 +62,7 @@ class Extrapolation:
         return (
             f"With {self.n_train} rows instead of {self.n_train_now}:\n"
             f"  test score {self.score}, now {self.score_now:.4g}\n"
+            f"  gain {self.gain}\n"
             f"  fit time {self.fit_time_s} s, now {self.fit_time_now_s:.4g} s\n"
             "An extrapolation: it holds as long as the curve keeps its shape."
         )
@@ -163,10 +167,12 @@ class LearningCurve(Run):
         table = self.results(candidate)
         now = int(self.train_sizes[-1])
         n_train = 2 * now if n_train is None else n_train
+        law = self.score_law(candidate)
         return Extrapolation(
             n_train=n_train,
             n_train_now=now,
-            score=self.score_law(candidate).predict(n_train),
+            score=law.predict(n_train),
+            gain=law.gain(now, n_train),
             score_now=float(np.mean(table["test_scores"][-1])),
             fit_time_s=self.fit_time_law(candidate).predict(n_train),
             fit_time_now_s=float(np.mean(table["fit_times"][-1])),

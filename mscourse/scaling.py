@@ -192,6 +192,17 @@ class ScoreLaw:
         value = float(self(n))
         return Prediction(value, min(value, float(low)), max(value, float(high)))
 
+    def gain(self, n_now: float, n: float) -> Prediction:
+        """Predict by how much the score at ``n`` rows differs from that at ``n_now``.
+
+        The interval is narrower than that of the score itself: the limit, which is the least
+        certain, cancels.
+        """
+        _, factor, exponent = self._draws
+        low, high = np.quantile(factor * (n_now**-exponent - n**-exponent), _INTERVAL)
+        value = float(self(n) - self(n_now))
+        return Prediction(value, min(value, float(low)), max(value, float(high)))
+
 
 def _fit_all(n: Floats, curves: Floats, weights: Floats) -> Floats:
     """Fit the law to each curve; return limit, factor and exponent, shape (n_curves, 3).

@@ -202,9 +202,17 @@ def test_the_answer_to_whether_more_data_would_help(digits_splits, client):
     assert (answer.n_train, answer.n_train_now) == (960, 480)
     assert answer.score_now == pytest.approx(curve.results()["test_scores"][-1].mean())
     assert answer.score.low <= answer.score.value <= answer.score.high
+    assert answer.gain == curve.score_law().gain(480, 960)
     assert answer.fit_time_s.low > 0
     assert curve.fit_time_law().exponent > 0
-    for part in ("960 rows instead of 480", "test score", "fit time", "95 %", "extrapolation"):
+    for part in (
+        "960 rows instead of 480",
+        "test score",
+        "gain",
+        "fit time",
+        "95 %",
+        "extrapolation",
+    ):
         assert part in str(answer)
 
 

@@ -79,14 +79,18 @@ def test_a_score_law_is_found_where_there_is_next_to_no_noise(exponent):
 def test_nineteen_of_twenty_intervals_hold_the_score_at_twice_and_four_times_the_rows(
     exponent, noise
 ):
-    held = []
+    held, gain_held = [], []
+    now = true_score(3200, exponent)
     for seed in range(150):
         law = ScoreLaw.fit(SIZES, curve(exponent, noise, 5, seed))
         for n in (6400, 12800):
-            prediction = law.predict(n)
+            prediction, gain = law.predict(n), law.gain(3200, n)
             held.append(prediction.low <= true_score(n, exponent) <= prediction.high)
+            gain_held.append(gain.low <= true_score(n, exponent) - now <= gain.high)
             assert prediction.low <= prediction.value <= prediction.high
+            assert gain.value == pytest.approx(law(n) - law(3200))
     assert 0.9 < np.mean(held) < 0.995
+    assert np.mean(gain_held) > 0.9
 
 
 def test_a_curve_that_has_levelled_off_promises_nothing():
