@@ -6,6 +6,7 @@ import hashlib
 import math
 import mmap
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -148,6 +149,10 @@ class ArrayWriter:
         self._shape = shape
         self._durable = durable
         self._digest = hashlib.sha256()
+        # Half of the time goes into the checksum. It is taken while the next piece is gathered and
+        # written, one piece behind.
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="mscourse-checksum")
+        self._hashed: Future[None] | None = None
         self._file: IO[bytes] = self._partial.open("xb", buffering=0)
         self._put(_header(self._dtype, shape))
 
@@ -169,18 +174,24 @@ class ArrayWriter:
         """Flush the file to the disk if it must last, and give it its name."""
         if self._durable:
             os.fsync(self._file.fileno())
-        self._file.close()
+        self._close()
         self._partial.replace(self._path)
         return ArrayFile(self._path, self._dtype.str, self._shape, self._digest.hexdigest())
 
     def discard(self) -> None:
         """Remove the file, whole or not."""
-        self._file.close()
+        self._close()
         self._partial.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
+    def _close(self) -> None:
+        self._file.close()
+        self._hashing.shutdown()
+
     def _put(self, piece: bytes | memoryview) -> None:
-        self._digest.update(piece)
+        if self._hashed is not None:
+            self._hashed.result()
+        self._hashed = self._hashing.submit(self._digest.update, piece)
         view = memoryview(piece)
         while view:
             view = view[self._file.write(view) :]
