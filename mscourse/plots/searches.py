@@ -290,7 +290,7 @@ def _tick_labels(ax: Axes, which: str, names: Sequence[str]) -> None:
 def _draw_points(ax: Axes, places: NDArray[Any], means: Sequence[float]) -> Any:
     picture = ax.scatter(places[:, 0], places[:, 1], c=means, s=40, edgecolors=GREY, linewidths=0.5)
     for which, values in zip("xy", places.T, strict=True):
-        if wants_log_scale(values):
+        if wants_log_scale(values, drawn=True):
             set_log_scale(ax, which, values)
     return picture
 
@@ -302,7 +302,7 @@ def _draw_parameter(ax: Axes, pairs: list[tuple[Any, float]]) -> None:
     if len(scores_of) > _MOST_BOXES and all(is_number(value) for value, _ in pairs):
         values = [value for value, _ in pairs]
         ax.plot(values, [score for _, score in pairs], "o", color=BLUE, alpha=0.5, markersize=4)
-        if wants_log_scale(values):
+        if wants_log_scale(values, drawn=True):
             set_log_scale(ax, "x", values)
         return
     boxes = ax.boxplot(

@@ -33,8 +33,10 @@ _SIZE_IN = (6.4, 3.6)
 _ENTRY_IN, _CHARACTER_IN = 0.5, 0.075
 
 # Values that span this factor were surely chosen on a logarithmic scale. A hair less than two
-# powers of ten, since 1 / 0.01 may be one.
+# powers of ten, since 1 / 0.01 may be one; less still if they were drawn, since draws hardly ever
+# hit the ends of their range.
 _LOG_SCALE_FROM = 99.9
+_LOG_SCALE_FROM_IF_DRAWN = 20
 
 # Above this many powers of ten, ticks at 1, 2 and 5 would run into each other.
 _MOST_DECADES_WITH_2_AND_5 = 2.5
@@ -108,10 +110,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def wants_log_scale(values: Iterable[float]) -> bool:
-    """Whether numbers are positive and span at least two powers of ten."""
+def wants_log_scale(values: Iterable[float], *, drawn: bool = False) -> bool:
+    """Whether numbers are positive and span about two powers of ten."""
     values = list(values)
-    return min(values) > 0 and max(values) / min(values) > _LOG_SCALE_FROM
+    least = _LOG_SCALE_FROM_IF_DRAWN if drawn else _LOG_SCALE_FROM
+    return min(values) > 0 and max(values) / min(values) > least
 
 
 def set_log_scale(ax: Axes, which: str, values: Iterable[float]) -> None:
