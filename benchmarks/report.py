@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import halving
 from workloads import Workload
 
 Value = TypeVar("Value")
@@ -29,8 +30,8 @@ _NOTHINGS_S = 1.0
 _REPORT = """\
 # The same work in mscourse and in its peers
 
-Written by `make bench`; do not edit. Each figure is the median of {rounds} rounds, with the least
-and the most in brackets. Smaller is better everywhere.
+Written by `make bench`; do not edit. Rounds of measurements: {rounds}. Each figure is their median,
+with the least and the most in brackets. Smaller is better, except for scores.
 
 ## Targets
 
@@ -62,6 +63,15 @@ The `fit` and `score` of this estimator return at once, so that what is left is 
 work. 2 workers. Where fewer evaluations were run, the seconds for {n_nothings:,} are extrapolated.
 
 {nothings}
+
+## Stopping early
+
+Searches that give many candidates little data and few candidates all of it, beside the search that
+gives all of them everything. Same candidates, same folds, 2 workers, one round. What each one
+chose is judged by its score in the exhaustive search. The fit seconds are those of all fits
+together.
+
+{halving}
 
 ## Is it the same work?
 
@@ -166,7 +176,7 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
     results = Results(raw["measurements"])
     return _REPORT.format(
         rounds=raw["rounds"],
-        targets=_targets(results, works["large"]),
+        targets=_targets(results, works["large"], raw["halving"]),
         large=_described(works["large"]),
         large_2=_times(results, "large", 2),
         large_8=_times(results, "large", 8),
@@ -175,6 +185,7 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
         small_2=_times(results, "small", 2),
         n_nothings=_N_NOTHINGS,
         nothings=_nothings(results),
+        halving=halving.as_table(raw["halving"]),
         same_work=_same_work(results, works),
         machine=_table(("", ""), raw["machine"].items()),
     )
@@ -272,7 +283,7 @@ def _same_work(results: Results, works: Mapping[str, Workload]) -> str:
     return _table(("fits", "system", "largest difference", "allowed", "same"), rows)
 
 
-def _targets(results: Results, large: Workload) -> str:
+def _targets(results: Results, large: Workload, halving_rows: Iterable[halving.Row]) -> str:
     rows = []
 
     def row(what: str, measured: float | None, at_most: float) -> None:
@@ -293,6 +304,19 @@ def _targets(results: Results, large: Workload) -> str:
     seconds_each = results.seconds_each("nothing", 2, OURS)
     title = f"{_N_NOTHINGS:,} evaluations that do nothing: seconds"
     row(title, _over(seconds_each, 1 / _N_NOTHINGS), _NOTHINGS_S)
+    for each in halving_rows:
+        if each["system"] == halving.OURS:
+            name = each["problem"].split(" (")[0]
+            row(
+                f"halving on {name}: fit seconds × exhaustive",
+                each["fit_time_ratio"],
+                halving.MOST_FIT_TIME_RATIO,
+            )
+            row(
+                f"halving on {name}: per cent of the best score lost",
+                100 * (1 - each["score_ratio"]),
+                100 * (1 - halving.LEAST_SCORE_RATIO),
+            )
     return _table(("`mscourse`", "at most", "measured", ""), rows)
 
 

@@ -2,9 +2,9 @@
 
 ::
 
-    run.py ─→ measure.py (a process for each system, workload and round) ─→ results.json
-                                                                               │
-    results.md and the table in README.md ←─ report.py ←───────────────────────┘
+    run.py ─→ measure.py (a process for each system, workload and round) ─┬→ results.json
+          └─→ halving.py (searches that stop candidates early) ───────────┘      │
+    results.md and the table in README.md ←─ report.py ←─────────────────────────┘
 
 ``--quick`` shows in a minute that everything runs, and writes nothing. The numbers of a full run
 are worth something on a machine that does nothing else.
@@ -97,7 +97,12 @@ def main() -> None:
         machine = describe_machine()
         plan = list(_plan(n_rounds, quick=arguments.quick))
         measurements = [asdict(each) for each in _measure_all(plan, quick=arguments.quick)]
-        results = {"machine": machine, "rounds": n_rounds, "measurements": measurements}
+        results = {
+            "machine": machine,
+            "rounds": n_rounds,
+            "measurements": measurements,
+            "halving": _measure_halving(quick=arguments.quick),
+        }
     works = workloads(quick=arguments.quick)
     text = as_markdown(results, works)
     if arguments.quick:
@@ -194,6 +199,22 @@ def _measure(planned: Measurement, *, quick: bool) -> tuple[Measurement, list[fl
     found = json.loads(output.splitlines()[-1])
     scores = found.pop("scores")
     return replace(planned, **found), scores
+
+
+def _measure_halving(*, quick: bool) -> list[dict[str, Any]]:
+    """Measure the searches that stop candidates early, in a process of their own."""
+    print("halving ...", end=" ", flush=True)
+    command = [
+        sys.executable,
+        str(FOLDER / "halving.py"),
+        "--json",
+        *(["--quick"] if quick else []),
+    ]
+    environment = os.environ | _ONE_THREAD
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    print("done", flush=True)
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
 def _write_into_readme(summary: str) -> None:

@@ -387,7 +387,7 @@ def test_values_from_distributions_are_points_in_the_plane():
     ax = plots.score_heat_map([evaluation({"a": a, "b": b}, 0, a) for a, b in draws])
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert len(ax.collections[0].get_offsets()) == 30
-    narrower = [evaluation({"a": a, "b": 1 - a}, 0, a) for a in np.geomspace(0.02, 0.9, 30)]
+    narrower = [evaluation({"a": a, "b": 1 / a}, 0, a) for a in np.geomspace(0.02, 0.9, 30)]
     ax = plots.score_heat_map(narrower)
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     (panel,) = plots.parameter_boxplots([evaluation({"a": e.params["a"]}, 0, 1) for e in narrower])
