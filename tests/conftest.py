@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import ipyparallel as ipp
 import numpy as np
-import psutil
 import pytest
 from sklearn.datasets import load_digits
 
@@ -37,17 +34,3 @@ def digits_splits(
     X, y = digits
     folder = tmp_path_factory.mktemp("splits")
     return mscourse.persist_cv_splits(X, y, folder=folder, name="digits", random_state=0)
-
-
-def cluster_processes() -> set[int]:
-    """Controllers and engines that this process has started."""
-    return {
-        process.pid
-        for process in psutil.Process(os.getpid()).children(recursive=True)
-        if process.is_running() and "ipyparallel" in " ".join(process.cmdline())
-    }
-
-
-def files_below(folder: Path) -> set[str]:
-    """Names of all files in a folder, relative to it."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import cluster_processes
+from helpers import cluster_processes
 
 import mscourse
 from mscourse.engines import ask_engines

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import cluster_processes
+from helpers import cluster_processes
 from joblib.externals import loky
 
 import mscourse
