@@ -23,6 +23,8 @@ def pytest_runtest_protocol(
 ) -> Generator[None, object, object]:
     """Open a sandbox before a notebook's first cell, and close it after the last."""
     notebook = item.parent
+    if item.path.suffix != ".ipynb":  # this hook is called for every test of the run
+        return (yield)
     if notebook not in _sandboxes:
         _sandboxes[notebook] = opened = ExitStack()
         box = opened.enter_context(sandbox())
