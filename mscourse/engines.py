@@ -7,11 +7,14 @@ host, whatever the number of engines there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +45,16 @@ _HEARTBEAT_PERIOD_MS = 300
 # An engine that misses this many beats in a row is taken for dead. Engines answer from a thread
 # of their own, so that even an engine deep in a fit does not miss 10 s of beats.
 _HEARTBEAT_MISSES = 33
+
+# A controller that has died closes no connection: the client waits for ever. So if nothing has come
+# back for a while, the controller is asked for a sign of life.
+_ASK_AFTER_SILENCE_S = 10.0
+_ANSWER_WITHIN_S = 20.0
+_LOOK_PERIOD_S = 1.0
+
+CONTROLLER_IS_SILENT = (
+    "The controller does not answer: it has died, or the connection to it is cut."
+)
 
 _START_TIMEOUT_S = 60
 _LOG_LINES_SHOWN = 15
@@ -190,7 +203,7 @@ def ask_engines(
     NoEnginesError
         If there is no engine to ask, or none that lives to answer.
     ClusterError
-        If the function raises on an engine.
+        If the function raises on an engine, or the controller has died.
     """
     engines = sorted(client.ids if targets is None else targets)
     if not engines:
@@ -201,7 +214,11 @@ def ask_engines(
         )
     questions = {engine: client[engine].apply_async(function, *args) for engine in engines}
     answers: dict[int, Result] = {}
+    controller = ControllerWatch(client)
     for engine, question in questions.items():
+        while not question.wait(_LOOK_PERIOD_S):
+            if controller.is_silent():
+                raise ClusterError(f"{CONTROLLER_IS_SILENT} Start another cluster.")
         try:
             answers[engine] = question.get()
         except (RemoteError, CompositeError) as error:
@@ -211,6 +228,35 @@ def ask_engines(
     if not answers:
         raise NoEnginesError(f"All engines that were asked have died: {engines}.")
     return answers
+
+
+class ControllerWatch:
+    """Tells whether a client's controller still lives, while the client waits for something."""
+
+    def __init__(self, client: ipp.Client) -> None:
+        self._client = client
+        self._heard_of_s = time.monotonic()
+        self._question: threading.Thread | None = None
+
+    def heard(self) -> None:
+        """Take note that something has come back."""
+        self._heard_of_s = time.monotonic()
+
+    def is_silent(self) -> bool:
+        """Whether the controller owes an answer for too long; asks it if nothing came lately."""
+        silence_s = time.monotonic() - self._heard_of_s
+        if self._question is not None and not self._question.is_alive():
+            self._question = None
+            self.heard()
+        elif self._question is None and silence_s > _ASK_AFTER_SILENCE_S:
+            # In a thread, since an answer that does not come cannot be waited for with a limit.
+            self._question = threading.Thread(target=self._ask, daemon=True)
+            self._question.start()
+        return self._question is not None and silence_s > _ASK_AFTER_SILENCE_S + _ANSWER_WITHIN_S
+
+    def _ask(self) -> None:
+        with contextlib.suppress(Exception):  # the client may be closed meanwhile
+            self._client.queue_status()
 
 
 def _usable_cores() -> int:

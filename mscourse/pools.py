@@ -22,13 +22,8 @@ import cloudpickle
 import ipyparallel as ipp
 from ipyparallel.error import RemoteError
 
-from mscourse.engines import local_cluster
+from mscourse.engines import CONTROLLER_IS_SILENT, ControllerWatch, local_cluster
 from mscourse.errors import NoEnginesError, ParameterError
-
-# A controller that has died closes no connection: the client waits for ever. So if nothing has come
-# back for a while, the controller is asked for a sign of life.
-_ASK_AFTER_SILENCE_S = 10.0
-_ANSWER_WITHIN_S = 20.0
 
 EngineId = Hashable
 Engines: TypeAlias = ipp.Client | ipp.DirectView | ipp.LoadBalancedView | Executor | None
@@ -120,8 +115,7 @@ class IPyParallelPool:
         self._targets = None if targets is None else frozenset(targets)
         self._owned = owned
         self._views: dict[EngineId, ipp.DirectView] = {}
-        self._heard_of_s = time.monotonic()
-        self._question: threading.Thread | None = None
+        self._controller = ControllerWatch(client)
 
     def engines(self) -> Sequence[EngineId]:
         if self._client._closed:
@@ -155,36 +149,20 @@ class IPyParallelPool:
             self._client.cluster.start_engines_sync(n=1)
 
     def is_gone(self) -> bool:
-        return bool(self._client._closed) or self._controller_is_silent()
-
-    def _controller_is_silent(self) -> bool:
-        """Whether the controller owes an answer for too long; asks it if nothing came lately."""
-        silence_s = time.monotonic() - self._heard_of_s
-        if self._question is not None and not self._question.is_alive():
-            self._question = None
-            self._heard_of_s = time.monotonic()
-        elif self._question is None and silence_s > _ASK_AFTER_SILENCE_S:
-            # In a thread, since an answer that does not come cannot be waited for with a limit.
-            self._question = threading.Thread(target=self._ask_controller, daemon=True)
-            self._question.start()
-        return self._question is not None and silence_s > _ASK_AFTER_SILENCE_S + _ANSWER_WITHIN_S
-
-    def _ask_controller(self) -> None:
-        with contextlib.suppress(Exception):  # the client may be closed meanwhile
-            self._client.queue_status()
+        return bool(self._client._closed) or self._controller.is_silent()
 
     def why_empty(self) -> str:
         if self._client._closed:
             return "The client is closed; the search can no longer reach its engines."
-        if self._question is not None:
+        if self._controller.is_silent():
             return (
-                "The controller does not answer: it has died, or the connection to it is cut. "
-                "What is done is kept; start another cluster and search the rest there."
+                f"{CONTROLLER_IS_SILENT} What is done is kept; start another cluster and search "
+                "the rest there."
             )
         return "Start engines, for example with `ipcluster engines --n=2`: they are used at once."
 
     def forget(self, future: Any) -> None:
-        self._heard_of_s = time.monotonic()
+        self._controller.heard()
         with contextlib.suppress(RuntimeError):  # a message without an answer stays
             self._client.purge_local_results(future.msg_ids)
 

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import cluster_processes
 
@@ -86,3 +87,14 @@ def test_an_engine_that_dies_is_left_out_and_none_is_an_error():
 def test_a_question_that_raises_names_the_engine(client):
     with pytest.raises(mscourse.ClusterError, match=r"Engine 0 cannot answer.*not today"):
         ask_engines(client, fail)
+
+
+def test_a_controller_that_dies_is_told_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr("mscourse.engines._ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr("mscourse.engines._ANSWER_WITHIN_S", 2)
+    with mscourse.local_cluster(1) as client:
+        controller = psutil.Process(client.cluster.controller.pid)
+        for process in [*controller.children(recursive=True), controller]:
+            process.kill()
+        with pytest.raises(mscourse.ClusterError, match="controller does not answer"):
+            mscourse.engine_hosts(client)
