@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import get_tags
 
 from mscourse.errors import ParameterError
+from mscourse.evaluation import SINGLE_METRIC
 from mscourse.splits import Splits
+
+Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
 
 def checked_scorer(
@@ -20,8 +23,34 @@ def checked_scorer(
     """Give the scorer that ``scoring`` names: one metric."""
     if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
         raise ParameterError(f"scoring must be one metric, a name or a callable, not {scoring!r}.")
+    return _scorer(estimator, scoring)
+
+
+def checked_scorers(
+    estimator: Any, scoring: Scoring, rank_by: str | None
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Give the scorer of one or several metrics, and their names, first the one to rank by.
+
+    A callable may name its metrics only when it is called, so that its names are not checked here.
+    """
+    if rank_by is not None and not isinstance(rank_by, str):
+        raise ParameterError(f"rank_by must be the name of a metric, not {rank_by!r}.")
+    if scoring is None or isinstance(scoring, str):
+        names = [SINGLE_METRIC]
+    elif callable(scoring):
+        return _scorer(estimator, scoring), (rank_by or SINGLE_METRIC,)
+    else:
+        scoring = dict(scoring) if isinstance(scoring, Mapping) else list(scoring)
+        names = list(scoring)
+    scorer = _scorer(estimator, scoring)
+    if rank_by is not None and rank_by not in names:
+        raise ParameterError(f"rank_by must be one of {', '.join(names)}; it is {rank_by!r}.")
+    return scorer, tuple(dict.fromkeys([rank_by or names[0], *names]))
+
+
+def _scorer(estimator: Any, scoring: Any) -> Callable[..., Any]:
     try:
-        scorer: Callable[..., float] = check_scoring(estimator, scoring)
+        scorer: Callable[..., Any] = check_scoring(estimator, scoring)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"scoring={scoring!r} cannot score {estimator!r}: {error}") from error
     return scorer

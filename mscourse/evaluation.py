@@ -20,6 +20,9 @@ from mscourse.splits import Splits
 
 Params = Mapping[str, Any]
 
+# What scikit-learn calls the only metric: the keys of cv_results_ are then mean_test_score, ...
+SINGLE_METRIC = "score"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -35,9 +38,10 @@ class Evaluation:
         Number of the split.
     n_train : int
         Rows of the train set that were used.
-    train_score, test_score : float
-        The scores; `error_score` if the evaluation failed. The train score is None if it was not
-        asked for.
+    train_scores, test_scores : dict of str to float
+        The score by each metric, first the one by which candidates are ranked; `error_score` if the
+        evaluation failed. A single metric is called "score". The train scores are None if they were
+        not asked for.
     fit_time_s, score_time_s : float
         Seconds that the fit and the scoring of the test set took.
     error : str or None
@@ -58,8 +62,8 @@ class Evaluation:
     params: Params
     split: int
     n_train: int
-    train_score: float | None
-    test_score: float
+    train_scores: Mapping[str, float] | None
+    test_scores: Mapping[str, float]
     fit_time_s: float
     score_time_s: float
     error: str | None
@@ -69,6 +73,16 @@ class Evaluation:
     host: str
     pid: int
     engine: Hashable = None
+
+    @property
+    def train_score(self) -> float | None:
+        """The train score by which candidates are ranked; None if it was not asked for."""
+        return None if self.train_scores is None else next(iter(self.train_scores.values()))
+
+    @property
+    def test_score(self) -> float:
+        """The test score by which candidates are ranked."""
+        return next(iter(self.test_scores.values()))
 
     def at(self, engine: Hashable) -> Evaluation:
         """Say which engine it ran on, which only the client knows."""
@@ -86,7 +100,10 @@ class Evaluator:
     splits : Splits
         Travels as a path.
     scorer : callable
-        Called as ``scorer(estimator, X, y)``.
+        Called as ``scorer(estimator, X, y)``; gives a number, or a dict of them, one per metric.
+    metrics : tuple of str
+        Names of the metrics as far as they are known before one is computed, first the one by which
+        candidates are ranked.
     return_train_score : bool
         Whether to score the train set too.
     error_score : float
@@ -95,7 +112,8 @@ class Evaluator:
 
     estimator: Any
     splits: Splits
-    scorer: Callable[..., float]
+    scorer: Callable[..., float | Mapping[str, float]]
+    metrics: tuple[str, ...] = (SINGLE_METRIC,)
     return_train_score: bool = True
     error_score: float = math.nan
     _latest: tuple[Params | None, bytes] = field(
@@ -112,8 +130,8 @@ class Evaluator:
         """
         started_at_s = time.time()
         chosen = self.splits[split]
-        test_score = self.error_score
-        train_score = self.error_score if self.return_train_score else None
+        test_scores = self._error_scores()
+        train_scores = self._error_scores() if self.return_train_score else None
         fit_time_s = score_time_s = 0.0
         error = error_traceback = None
         began_s = start_s = time.perf_counter()
@@ -126,11 +144,11 @@ class Evaluator:
             finally:
                 fit_time_s = time.perf_counter() - start_s
             start_s = time.perf_counter()
-            score = self._score(estimator, X_test, y_test)
+            scores = self._scores(estimator, X_test, y_test)
             score_time_s = time.perf_counter() - start_s
             if self.return_train_score:
-                train_score = self._score(estimator, X_train, y_train)
-            test_score = score
+                train_scores = self._scores(estimator, X_train, y_train)
+            test_scores = scores
         except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()
@@ -140,8 +158,8 @@ class Evaluator:
             params=params,
             split=split,
             n_train=chosen.n_train if n_train is None else n_train,
-            train_score=train_score,
-            test_score=test_score,
+            train_scores=train_scores,
+            test_scores=test_scores,
             fit_time_s=fit_time_s,
             score_time_s=score_time_s,
             error=error,
@@ -178,8 +196,8 @@ class Evaluator:
             params=params,
             split=split,
             n_train=self.splits[split].n_train if n_train is None else n_train,
-            train_score=self.error_score if self.return_train_score else None,
-            test_score=self.error_score,
+            train_scores=self._error_scores() if self.return_train_score else None,
+            test_scores=self._error_scores(),
             fit_time_s=math.nan,
             score_time_s=math.nan,
             error=error,
@@ -190,11 +208,22 @@ class Evaluator:
             pid=0,
         )
 
-    def _score(self, estimator: Any, X: Any, y: Any) -> float:
-        score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
-        if not isinstance(score, numbers.Number):
-            raise TypeError(f"scoring must give a number, not {score!r}.")
-        return float(score)
+    def _error_scores(self) -> dict[str, float]:
+        return dict.fromkeys(self.metrics, self.error_score)
+
+    def _scores(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+        """Score by all metrics, first by the one that ranks."""
+        found = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
+        by_name = found if isinstance(found, Mapping) else {SINGLE_METRIC: found}
+        for name, score in by_name.items():
+            if not isinstance(score, numbers.Number):
+                raise TypeError(f"scoring must give a number, not {name}={score!r}.")
+        first = self.metrics[0]
+        if first == SINGLE_METRIC and by_name:  # a callable names them only now
+            first = next(iter(by_name))
+        if first not in by_name:
+            raise TypeError(f"scoring gives {', '.join(by_name)}, but not {first!r} to rank by.")
+        return {name: float(by_name[name]) for name in dict.fromkeys([first, *by_name])}
 
 
 @functools.cache

@@ -21,7 +21,7 @@ import itertools
 import math
 import numbers
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from sklearn.base import is_classifier
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
-from mscourse.checks import check_count, check_parameter_names
+from mscourse.checks import Scoring, check_count, check_parameter_names
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.pools import Engines
@@ -251,7 +251,8 @@ def halving_search(
     n_iter: int | None = None,
     engines: Engines = None,
     random_state: int | None = 0,
-    scoring: str | Callable[..., float] | None = None,
+    scoring: Scoring = None,
+    rank_by: str | None = None,
     return_train_score: bool = False,
     error_score: float | Literal["raise"] = math.nan,
 ) -> HalvingSearch:
@@ -296,8 +297,8 @@ def halving_search(
         Seed of the order of the candidates, or of the draw. With one engine the same seed always
         promotes the same candidates: each is begun when the one before is done. With several
         engines it depends on who is done first.
-    scoring : str or callable, optional
-        One metric, as for `sklearn.metrics.check_scoring`. By default ``estimator.score``.
+    scoring, rank_by
+        As for `grid_search`. Candidates are promoted by the metric that ranks.
     return_train_score : bool
         Whether to score the train sets too.
     error_score : float or "raise"
@@ -336,7 +337,7 @@ def halving_search(
         candidates = drawn_candidates(param_grid, n_iter, random_state)
         order = list(range(len(candidates)))
     evaluator = checked_evaluator(
-        estimator, candidates, splits, scoring, return_train_score, error_score
+        estimator, candidates, splits, scoring, rank_by, return_train_score, error_score
     )
     rows = tuple(split.n_train for split in splits)
     if resource == N_SAMPLES:

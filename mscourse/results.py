@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mscourse.evaluation import Evaluation, Params
+from mscourse.evaluation import SINGLE_METRIC, Evaluation, Params
 
 
 @dataclass(frozen=True)
@@ -150,19 +150,24 @@ def cv_results(
     Candidates without any evaluation are left out. What is missing of the others is nan, and so
     are their means: a mean over fewer splits would not compare.
     """
+    evaluations = sorted(evaluations, key=attrgetter("candidate"))
+    metrics = metric_names(evaluations)
     table: dict[str, NDArray[np.float64]] = {
         key: np.full((len(candidates), n_splits), np.nan)
-        for key in ("fit_time", "score_time", "test_score", "train_score")
+        for key in ("fit_time", "score_time", *_score_keys(metrics))
     }
     begun: list[int] = []
-    for e in sorted(evaluations, key=attrgetter("candidate")):
+    for e in evaluations:
         i = e.candidate
         if i not in begun[-1:]:
             begun.append(i)
         table["fit_time"][i, e.split] = e.fit_time_s
         table["score_time"][i, e.split] = e.score_time_s
-        table["test_score"][i, e.split] = e.test_score
-        table["train_score"][i, e.split] = np.nan if e.train_score is None else e.train_score
+        for name in metrics:
+            # One that failed may not know all metrics: a callable names them when it succeeds.
+            table[f"test_{name}"][i, e.split] = e.test_scores.get(name, e.test_score)
+            if e.train_scores is not None:
+                table[f"train_{name}"][i, e.split] = e.train_scores.get(name, e.train_score)
     table = {key: values[begun] for key, values in table.items()}
     params = [dict(candidates[i]) for i in begun]
 
@@ -179,15 +184,33 @@ def cv_results(
     store("score_time", splits=False)
     results.update(_parameter_columns(params))
     results["params"] = params
-    store("test_score", splits=True)
-    means = results["mean_test_score"]
+    for name in metrics:
+        store(f"test_{name}", splits=True)
+        results[f"rank_test_{name}"] = _ranks(results[f"mean_test_{name}"])
+        if return_train_score:
+            store(f"train_{name}", splits=True)
+    return results
+
+
+def metric_names(evaluations: Iterable[Evaluation]) -> list[str]:
+    """List the metrics, first the one by which candidates are ranked."""
+    names: dict[str, None] = {}
+    failed: dict[str, None] = {}
+    for e in evaluations:
+        (names if e.error is None else failed).update(dict.fromkeys(e.test_scores))
+    return list(names or failed or {SINGLE_METRIC: None})
+
+
+def _score_keys(metrics: Iterable[str]) -> list[str]:
+    return [f"{part}_{name}" for name in metrics for part in ("test", "train")]
+
+
+def _ranks(means: NDArray[np.float64]) -> NDArray[np.int32]:
     worst = np.nanmin(means) - 1 if not np.isnan(means).all() else 0.0
-    results["rank_test_score"] = rankdata(-np.nan_to_num(means, nan=worst), method="min").astype(
+    ranks: NDArray[np.int32] = rankdata(-np.nan_to_num(means, nan=worst), method="min").astype(
         np.int32
     )
-    if return_train_score:
-        store("train_score", splits=True)
-    return results
+    return ranks
 
 
 def _parameter_columns(candidates: Sequence[Params]) -> dict[str, Any]:

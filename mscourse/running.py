@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -138,7 +138,8 @@ class Run:
     def to_frame(self) -> Any:
         """Arrange what is done as a `pandas.DataFrame`, a row for each evaluation.
 
-        Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter.
+        Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter, and
+        ``test_METRIC`` and ``train_METRIC`` for each metric: ``test_score`` if there is one.
         """
         import pandas as pd
 
@@ -146,7 +147,13 @@ class Run:
         for e in self.evaluations():
             row = {"candidate": e.candidate}
             row |= {f"param_{name}": value for name, value in results.plain(e.params).items()}
-            row |= {name: value for name, value in vars(e).items() if name != "params"}
+            for name, value in vars(e).items():
+                if name in ("train_scores", "test_scores"):
+                    scores: Mapping[str, Any] = value or dict.fromkeys(e.test_scores)
+                    part = name.removesuffix("_scores")
+                    row |= {f"{part}_{metric}": score for metric, score in scores.items()}
+                elif name != "params":
+                    row[name] = value
             rows.append(row)
         return pd.DataFrame(rows)
 

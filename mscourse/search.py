@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from mscourse import results
 from mscourse.checks import (
+    Scoring,
     check_count,
     check_estimator,
     check_parameter_names,
     check_splits,
-    checked_scorer,
+    checked_scorers,
 )
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
@@ -92,6 +94,26 @@ class Search(Run):
             )
         return results.plain(best[0].params)
 
+    def refit(self) -> Any:
+        """Fit the best candidate on all rows, in this process.
+
+        Returns
+        -------
+        estimator
+            Fitted: the one to predict with.
+
+        Raises
+        ------
+        MSCourseError
+            If no evaluation has succeeded yet.
+        SplitsError
+            If some rows are in no split, and so were not stored.
+        """
+        params = clone(self.best_params, safe=False)  # a value may be an estimator
+        X, y = self._evaluator.splits.load_whole()
+        estimator = clone(self._evaluator.estimator).set_params(**params)
+        return estimator.fit(X) if y is None else estimator.fit(X, y)
+
     def results(self) -> dict[str, Any]:
         """Arrange what is done as scikit-learn's ``cv_results_``.
 
@@ -156,7 +178,10 @@ class Search(Run):
 
     def _notes(self) -> list[str]:
         """Say what a report says below its headline."""
-        return results.grouped_errors(self.evaluations())
+        evaluations = self.evaluations()
+        ranking, *others = results.metric_names(evaluations)
+        named = [f"Ranked by {ranking}; also {', '.join(others)}"] if others else []
+        return [*named, *results.grouped_errors(evaluations)]
 
     def _ranking(self) -> Ranking:
         return results.rank(self.candidates, self.n_splits, self.evaluations())
@@ -171,7 +196,8 @@ def grid_search(
     order: Literal["random", "grid"] = "random",
     random_state: int | None = 0,
     n_evaluations: int | None = None,
-    scoring: str | Callable[..., float] | None = None,
+    scoring: Scoring = None,
+    rank_by: str | None = None,
     return_train_score: bool = True,
     error_score: float | Literal["raise"] = math.nan,
 ) -> Search:
@@ -196,8 +222,11 @@ def grid_search(
         Seed of the random order.
     n_evaluations : int, optional
         End after this many evaluations: a budget. By default all of them.
-    scoring : str or callable, optional
-        One metric, as for `sklearn.metrics.check_scoring`. By default ``estimator.score``.
+    scoring : str, callable, list of str or dict, optional
+        One metric or several, as for `sklearn.model_selection.cross_validate`. By default
+        ``estimator.score``.
+    rank_by : str, optional
+        Of several metrics, the one by which candidates are ranked. By default the first.
     return_train_score : bool
         Whether to score the train sets too.
     error_score : float or "raise"
@@ -238,6 +267,7 @@ def grid_search(
         engines,
         n_evaluations,
         scoring,
+        rank_by,
         return_train_score,
         error_score,
     )
@@ -252,7 +282,8 @@ def random_search(
     engines: Engines = None,
     random_state: int | None = 0,
     n_evaluations: int | None = None,
-    scoring: str | Callable[..., float] | None = None,
+    scoring: Scoring = None,
+    rank_by: str | None = None,
     return_train_score: bool = True,
     error_score: float | Literal["raise"] = math.nan,
 ) -> Search:
@@ -271,7 +302,7 @@ def random_search(
         How many candidates to draw. If there are only lists, no more than there are combinations.
     random_state : int, optional
         Seed of the draw: the same candidates as scikit-learn's `RandomizedSearchCV` draws.
-    engines, n_evaluations, scoring, return_train_score, error_score
+    engines, n_evaluations, scoring, rank_by, return_train_score, error_score
         As for `grid_search`.
 
     Returns
@@ -295,6 +326,7 @@ def random_search(
         engines,
         n_evaluations,
         scoring,
+        rank_by,
         return_train_score,
         error_score,
     )
@@ -307,13 +339,14 @@ def _start(
     splits: Splits,
     engines: Engines,
     n_evaluations: int | None,
-    scoring: str | Callable[..., float] | None,
+    scoring: Scoring,
+    rank_by: str | None,
     return_train_score: bool,
     error_score: float | Literal["raise"],
 ) -> Search:
     """Check what grid and random search have in common, and begin."""
     evaluator = checked_evaluator(
-        estimator, candidates, splits, scoring, return_train_score, error_score
+        estimator, candidates, splits, scoring, rank_by, return_train_score, error_score
     )
     jobs = [
         (candidate, candidates[candidate], split)
@@ -354,7 +387,8 @@ def checked_evaluator(
     estimator: Any,
     candidates: Sequence[Params],
     splits: Splits,
-    scoring: str | Callable[..., float] | None,
+    scoring: Scoring,
+    rank_by: str | None,
     return_train_score: bool,
     error_score: float | Literal["raise"],
 ) -> Evaluator:
@@ -365,10 +399,12 @@ def checked_evaluator(
     raise_errors = error_score == "raise"
     if not raise_errors and not isinstance(error_score, int | float):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
+    scorer, metrics = checked_scorers(estimator, scoring, rank_by)
     return Evaluator(
         estimator,
         splits,
-        checked_scorer(estimator, scoring),
+        scorer,
+        metrics,
         return_train_score=return_train_score,
         error_score=math.nan if raise_errors else float(error_score),
     )

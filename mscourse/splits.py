@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -211,6 +212,34 @@ class Splits:
             self._files[part].open(mmap_mode) for part in ("data", "indices", "indptr")
         )
         return _MappedCSR(data, indices, indptr, self._csr_columns), y
+
+    def load_whole(self) -> tuple[Any, Any]:
+        """Load all rows of the dataset, each once, in the order in which they are stored.
+
+        Returns
+        -------
+        X, y
+            Views of copy-on-write maps in the ring and line layouts, copies in the block layout; y
+            is None if there are no targets.
+
+        Raises
+        ------
+        SplitsError
+            If some rows are in no split, and so were not stored.
+        """
+        stored, first = np.unique(self.rows, return_index=True)
+        if len(stored) < self.n_samples:
+            raise SplitsError(
+                f"Of {self.n_samples} rows, the splits hold {len(stored)}. Load the data from "
+                "where they came from."
+            )
+        X, y = self.open_arrays()
+        end = int(first.max()) + 1
+        X, y = X[slice(0, end)], None if y is None else y[:end]
+        if end > self.n_samples:  # other rows lie between them
+            first.sort()
+            X, y = X[first], None if y is None else y[first]
+        return X, y
 
     def verify(self) -> None:
         """Read every file and compare it with the checksum in the manifest.

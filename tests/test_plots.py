@@ -52,10 +52,10 @@ SIZES = (50, 100, 200, 300, 400, 500)
 
 def fit(candidate, params, split, n_train, test_score, train_score, fit_time_s=0.1):
     return Evaluation(
-        candidate=candidate, params=params, split=split, n_train=n_train, train_score=train_score,
-        test_score=test_score, fit_time_s=fit_time_s, score_time_s=0.01, error=None,
-        error_traceback=None, started_at_s=0.0, elapsed_s=fit_time_s + 0.02, host="here", pid=1,
-        engine=0,
+        candidate=candidate, params=params, split=split, n_train=n_train,
+        train_scores={"score": train_score}, test_scores={"score": test_score},
+        fit_time_s=fit_time_s, score_time_s=0.01, error=None, error_traceback=None,
+        started_at_s=0.0, elapsed_s=fit_time_s + 0.02, host="here", pid=1, engine=0,
     )  # fmt: skip
 
 
@@ -118,10 +118,11 @@ def schedule(n_engines=2, n_each=6, hosts=("here",)):
     """Engine 0 works without a pause; engine i pauses for i tenths of the time."""
     return [
         Evaluation(
-            candidate=n_engines * i + engine, params={}, split=0, n_train=9, test_score=0.5,
-            train_score=1.0, fit_time_s=0.8 * busy_s, score_time_s=0.1 * busy_s, error=None,
-            error_traceback=None, started_at_s=1e9 + i, elapsed_s=busy_s,
-            host=hosts[engine % len(hosts)], pid=100 + engine, engine=engine,
+            candidate=n_engines * i + engine, params={}, split=0, n_train=9,
+            train_scores={"score": 1.0}, test_scores={"score": 0.5}, fit_time_s=0.8 * busy_s,
+            score_time_s=0.1 * busy_s, error=None, error_traceback=None,
+            started_at_s=1e9 + i, elapsed_s=busy_s, host=hosts[engine % len(hosts)],
+            pid=100 + engine, engine=engine,
         )
         for engine in range(n_engines)
         for busy_s in [1 - engine / 10]

@@ -13,9 +13,10 @@ from mscourse.evaluation import Evaluation
 
 def evaluation(params, split, test_score, *, candidate=0, train_score=1.0, error=None):
     return Evaluation(
-        candidate=candidate, params=params, split=split, n_train=10, train_score=train_score,
-        test_score=test_score, fit_time_s=0.1, score_time_s=0.1, error=error,
-        error_traceback=None, started_at_s=0.0, elapsed_s=0.2, host="here", pid=1, engine=0,
+        candidate=candidate, params=params, split=split, n_train=10,
+        train_scores={"score": train_score}, test_scores={"score": test_score},
+        fit_time_s=0.1, score_time_s=0.1, error=error, error_traceback=None,
+        started_at_s=0.0, elapsed_s=0.2, host="here", pid=1, engine=0,
     )  # fmt: skip
 
 

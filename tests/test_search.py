@@ -380,7 +380,7 @@ def test_a_score_that_is_no_number_is_an_error(digits_splits, client):
     )
     assert search.wait(PATIENCE_S)
     assert search.n_failed == 5
-    assert "must give a number, not 'good'" in search.evaluations()[0].error
+    assert "must give a number, not score='good'" in search.evaluations()[0].error
 
 
 def _scores_text(estimator, X, y):
@@ -402,7 +402,10 @@ def _scores_text(estimator, X, y):
         ({"n_evaluations": 0}, "n_evaluations must be a positive integer"),
         ({"n_evaluations": 2.5}, "n_evaluations must be a positive integer"),
         ({"scoring": "acuracy"}, "acuracy"),
-        ({"scoring": ["accuracy", "f1"]}, "one metric"),
+        ({"scoring": ["accuracy", "f11"]}, "f11"),
+        ({"scoring": []}, "scoring"),
+        ({"scoring": ["accuracy"], "rank_by": "f1"}, "rank_by must be one of accuracy"),
+        ({"rank_by": 1}, "rank_by must be the name"),
         ({"error_score": "ignore"}, "'raise'"),
         ({"engines": "local"}, "engines must be"),
     ],
@@ -448,6 +451,100 @@ def test_evaluations_say_what_ran_where(digits_splits, client):
     assert isinstance(frame, pd.DataFrame)
     assert len(frame) == 10
     assert {"candidate", "param_var_smoothing", "split", "test_score", "engine"} <= set(frame)
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [KFold(5), ShuffleSplit(3, random_state=0), TimeSeriesSplit(3)],
+    ids=["ring", "block", "line"],
+)
+def test_the_best_is_fitted_on_all_rows(tmp_path, client, cv):
+    X, y = load_diabetes(return_X_y=True)
+    splits = mscourse.persist_cv_splits(X, y, cv=cv, folder=tmp_path, name="diabetes")
+    grid = {"alpha": [0.01, 1.0, 100.0]}
+    ours = mscourse.grid_search(Ridge(), grid, splits, engines=client)
+    with pytest.raises(mscourse.MSCourseError, match="no best candidate yet"):
+        mscourse.grid_search(Ridge(), {"alpha": [-1]}, splits, engines=client).refit()
+    assert ours.wait(PATIENCE_S)
+    theirs = GridSearchCV(Ridge(), grid, cv=cv).fit(X, y)
+    np.testing.assert_allclose(ours.refit().predict(X), theirs.predict(X), rtol=1e-9)
+
+
+def test_rows_that_no_split_holds_cannot_be_fitted_on(tmp_path, client):
+    splits = mscourse.persist_cv_splits(
+        *IRIS, cv=ShuffleSplit(2, train_size=0.3, test_size=0.2), folder=tmp_path, name="part"
+    )
+    search = mscourse.grid_search(GaussianNB(), {}, splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    with pytest.raises(mscourse.SplitsError, match=r"Of 150 rows, the splits hold \d+"):
+        search.refit()
+
+
+def two_metrics(estimator, X, y):
+    predicted = estimator.predict(X)
+    return {"hits": float(np.mean(predicted == y)), "bias": float(np.mean(predicted - y))}
+
+
+@pytest.mark.parametrize(
+    ("scoring", "rank_by"),
+    [
+        (["balanced_accuracy", "neg_log_loss"], "neg_log_loss"),
+        ({"log": "neg_log_loss", "f1": "f1_macro"}, "f1"),
+        (two_metrics, "hits"),
+    ],
+)
+def test_several_metrics_as_in_scikit_learn(tmp_path, client, scoring, rank_by):
+    X, y = IRIS
+    cv = ShuffleSplit(3, random_state=0)
+    grid = {"var_smoothing": [1e-9, 1e-1, 1.0]}
+    ours = mscourse.grid_search(
+        GaussianNB(),
+        grid,
+        mscourse.persist_cv_splits(X, y, cv=cv, folder=tmp_path, name="iris"),
+        engines=client,
+        scoring=scoring,
+        rank_by=rank_by,
+    )
+    assert ours.wait(PATIENCE_S)
+    theirs = GridSearchCV(
+        GaussianNB(), grid, cv=cv, scoring=scoring, refit=rank_by, return_train_score=True
+    ).fit(X, y)
+    assert ours.best_params == theirs.best_params_
+    assert ours.best(1)[0].validation.mean == pytest.approx(theirs.best_score_)
+    results = ours.results()
+    assert set(results) == set(theirs.cv_results_)
+    for key in results:
+        if "test" in key or "train" in key:
+            np.testing.assert_array_equal(results[key], theirs.cv_results_[key], err_msg=key)
+    (other,) = {key.removeprefix("rank_test_") for key in results if "rank" in key} - {rank_by}
+    assert f"Ranked by {rank_by}; also {other}" in repr(ours)
+    assert {f"test_{rank_by}", f"train_{other}"} <= set(ours.to_frame())
+
+
+def test_a_metric_that_is_not_computed_cannot_rank(digits_splits, client):
+    search = mscourse.grid_search(
+        GaussianNB(), {}, digits_splits, engines=client, scoring=two_metrics, rank_by="f1"
+    )
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 5
+    assert "scoring gives hits, bias, but not 'f1' to rank by" in repr(search)
+
+
+def test_a_failed_evaluation_has_the_error_score_in_all_metrics(digits_splits, client):
+    for scoring in (["accuracy", "f1_macro"], two_metrics):
+        search = mscourse.grid_search(
+            SVC(),
+            {"C": [1.0, -1.0]},
+            digits_splits,
+            engines=client,
+            scoring=scoring,
+            error_score=-7,
+        )
+        assert search.wait(PATIENCE_S)
+        results = search.results()
+        failed = [params["C"] for params in results["params"]].index(-1.0)
+        scores = [results[key][failed] for key in results if key.startswith("mean_test")]
+        assert scores == [-7, -7]
 
 
 def test_train_scores_can_be_left_out(digits_splits, client):
