@@ -59,6 +59,7 @@ class Run:
         self._aborted = False
         self._first_error: Evaluation | None = None
         self._scheduler = Scheduler(evaluator, source, pool_for(engines), self._take_in)
+        self._started_s = time.monotonic()
         self._scheduler.start()
 
     @property
@@ -129,6 +130,32 @@ class Run:
             )
         return over and not self._aborted
 
+    def watch(self, *, period_s: float = 0.5) -> bool:
+        """Show the report in a notebook, and renew it in its place until all is done.
+
+        Interrupting it leaves the evaluations running. In a terminal it is `wait`.
+
+        Parameters
+        ----------
+        period_s : float
+            Seconds between two looks.
+
+        Returns
+        -------
+        bool
+            As from `wait`, which raises the same errors.
+        """
+        if get_ipython() is None:
+            return self.wait()
+        from IPython.display import display
+
+        view = display(self, display_id=True)  # type: ignore[no-untyped-call]
+        over = False
+        while not over:
+            over = self._scheduler.wait(period_s)
+            view.update(self)
+        return self.wait(progress_bar=False)
+
     def abort(self) -> None:
         """End it. What is done is kept; what is running is forgotten."""
         was_over = self._scheduler.is_over
@@ -179,6 +206,17 @@ class Run:
         state = ", aborted" if self._aborted else ""
         percent = int(100 * self.progress + 1e-9)  # 100 * 0.29 is a little less than 29
         return f"Progress: {percent:02d}% ({n_done:0{width}d}/{n_total}){state}"
+
+    def _pace(self) -> list[str]:
+        """Say how fast it is, as long as it runs."""
+        from tqdm import tqdm
+
+        n_done, progress = self.n_done, self.progress
+        elapsed_s = time.monotonic() - self._started_s
+        if self._scheduler.is_over or not progress:
+            return []
+        left = tqdm.format_interval(elapsed_s * (1 - progress) / progress)
+        return [f"{n_done / elapsed_s:.3g} evaluations a second, about {left} left"]
 
     def _take_in(
         self, item: Any, value: Evaluation | None, failure: str | None, engine: EngineId

@@ -181,7 +181,7 @@ class Search(Run):
         evaluations = self.evaluations()
         ranking, *others = results.metric_names(evaluations)
         named = [f"Ranked by {ranking}; also {', '.join(others)}"] if others else []
-        return [*named, *results.grouped_errors(evaluations)]
+        return [*self._pace(), *named, *results.grouped_errors(evaluations)]
 
     def _ranking(self) -> Ranking:
         return results.rank(self.candidates, self.n_splits, self.evaluations())

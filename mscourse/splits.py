@@ -227,19 +227,48 @@ class Splits:
         SplitsError
             If some rows are in no split, and so were not stored.
         """
-        stored, first = np.unique(self.rows, return_index=True)
+        places = self._first_places()
+        X, y = self.open_arrays()
+        end = int(places[-1]) + 1
+        X, y = X[slice(0, end)], None if y is None else y[:end]
+        if end > self.n_samples:  # other rows lie between them
+            X, y = X[places], None if y is None else y[places]
+        return X, y
+
+    def as_cv(self) -> tuple[Any, Any, list[tuple[Rows, Rows]]]:
+        """Give the data and the splits in the form that scikit-learn's own tools take.
+
+        Returns
+        -------
+        X, y
+            As from `load_whole`.
+        cv : list of (train, test)
+            The same splits, as numbers of the rows of this X.
+
+        Raises
+        ------
+        SplitsError
+            If some rows are in no split, and so were not stored.
+
+        Examples
+        --------
+        >>> X, y, cv = splits.as_cv()
+        >>> cross_val_score(SVC(), X, y, cv=cv)
+        """
+        X, y = self.load_whole()
+        number = np.empty(self.n_samples, dtype=np.int64)
+        number[self.rows[self._first_places()]] = np.arange(self.n_samples)
+        return X, y, [(number[each.train_indices], number[each.test_indices]) for each in self]
+
+    def _first_places(self) -> Rows:
+        """Where each row is stored first, in the order of storage."""
+        stored, places = np.unique(self.rows, return_index=True)
         if len(stored) < self.n_samples:
             raise SplitsError(
                 f"Of {self.n_samples} rows, the splits hold {len(stored)}. Load the data from "
                 "where they came from."
             )
-        X, y = self.open_arrays()
-        end = int(first.max()) + 1
-        X, y = X[slice(0, end)], None if y is None else y[:end]
-        if end > self.n_samples:  # other rows lie between them
-            first.sort()
-            X, y = X[first], None if y is None else y[first]
-        return X, y
+        return np.sort(places)
 
     def verify(self) -> None:
         """Read every file and compare it with the checksum in the manifest.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -248,6 +251,7 @@ def test_it_returns_at_once_and_reports_while_it_runs(digits_splits, client):
     assert 0 < search.n_done < 40
     assert search.progress == search.n_done / 40
     assert "Progress: " in repr(search)
+    assert re.search(r"^\d.* evaluations a second, about \d\d:\d\d left$", repr(search), re.M)
     assert search.wait(PATIENCE_S)
     assert (search.n_done, search.n_failed, search.progress) == (40, 0, 1.0)
     assert search.best_params == {"score": 0.875}
@@ -577,3 +581,31 @@ def test_the_progress_bar_fills(digits_splits, client, capsys):
     assert "5/5" in capsys.readouterr().err
     assert search.wait(PATIENCE_S)  # no terminal here: no bar
     assert capsys.readouterr().err == ""
+
+
+WATCH = """
+from concurrent.futures import ThreadPoolExecutor
+from sklearn.naive_bayes import GaussianNB
+import mscourse
+
+splits = mscourse.open_splits({folder!r}, "digits")
+grid = {{"var_smoothing": [1e-9, 1e-5, 1e-1]}}
+with ThreadPoolExecutor(1) as executor:
+    search = mscourse.grid_search(GaussianNB(), grid, splits, engines=executor)
+    print(search.watch(period_s=0.01))
+"""
+
+
+def test_a_notebook_watches_one_report_that_is_renewed(digits_splits):
+    source = WATCH.format(folder=str(digits_splits.folder.parent))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=PATIENCE_S, kernel_name="python3").execute()
+    shown, printed = notebook.cells[0].outputs
+    assert "Progress: 100% (15/15)" in shown["data"]["text/html"]
+    assert printed["text"] == "True\n"
+
+
+def test_to_watch_in_a_terminal_is_to_wait(digits_splits, client):
+    search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client)
+    assert search.watch()
+    assert search.n_done == 5

@@ -19,7 +19,13 @@ import pandas as pd
 import pytest
 from helpers import files_below
 from scipy import sparse
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import (
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
 import mscourse
 from mscourse import persist
@@ -407,3 +413,27 @@ def test_a_writer_that_is_killed_leaves_what_was_there(tmp_path):
         os.utime(tmp_path / path, (long_ago, long_ago))
     mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", cv=4)
     assert len(files_below(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        KFold(4),
+        RepeatedKFold(n_splits=3, n_repeats=2, random_state=0),
+        TimeSeriesSplit(3),
+        ShuffleSplit(3, random_state=0),
+    ],
+    ids=["ring", "rings", "line", "block"],
+)
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+def test_scikit_learn_finds_the_same_rows_in_as_cv(tmp_path, cv, is_sparse):
+    X, y = np.arange(120.0).reshape(40, 3), np.arange(40)
+    given = sparse.csr_matrix(X) if is_sparse else X
+    splits = mscourse.persist_cv_splits(given, y, cv=cv, folder=tmp_path, name="rows")
+    X_stored, y_stored, pairs = splits.as_cv()
+    assert sorted(y_stored) == y.tolist()
+    dense = X_stored.toarray() if is_sparse else X_stored
+    np.testing.assert_array_equal(dense, X[y_stored])
+    for (train, test), (train_rows, test_rows) in zip(pairs, cv.split(X), strict=True):
+        assert set(y_stored[train]) == set(train_rows)
+        assert set(y_stored[test]) == set(test_rows)
