@@ -190,6 +190,8 @@ class Promotions:
         The part that is done, 0 to 1.
     """
 
+    is_open = False
+
     def __init__(self, asha: Asha, candidates: Sequence[Params], ladder: Ladder) -> None:
         self._asha = asha
         self._candidates = candidates

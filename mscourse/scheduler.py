@@ -62,7 +62,14 @@ class Source(Protocol):
 
     @property
     def n_waiting(self) -> int:
-        """How many items could be taken now. None, and nothing under way: that is the end."""
+        """How many items could be taken now."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may come that nothing under way brings.
+
+        It is the end when none is waiting, nothing is under way, and it is not open.
+        """
 
     def take(self, n: int) -> Sequence[Item]:
         """Hand out up to ``n`` items, in the order in which they should run."""
@@ -70,6 +77,8 @@ class Source(Protocol):
 
 class Queue:
     """A source that hands out the items of a list."""
+
+    is_open = False
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = deque(items)
@@ -134,6 +143,7 @@ class Scheduler:
 
         self._wake = threading.Condition()
         self._arrived: deque[_Batch] = deque()
+        self._is_awake = False
         self._aborted = False
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -143,6 +153,12 @@ class Scheduler:
     def start(self) -> None:
         """Begin to send items; returns at once."""
         self._thread.start()
+
+    def wake(self) -> None:
+        """Have the source asked now: it has something new."""
+        with self._wake:
+            self._is_awake = True
+            self._wake.notify()
 
     def abort(self) -> None:
         """Send nothing more, take back what waits, and forget what is running."""
@@ -199,12 +215,18 @@ class Scheduler:
                 pool.cancel(batch.future)
 
     def _has_work(self) -> bool:
-        return bool(any(self._under_way.values()) or self._lost or self._source.n_waiting)
+        return bool(
+            any(self._under_way.values())
+            or self._lost
+            or self._source.n_waiting
+            or self._source.is_open
+        )
 
     def _wait_for_batches(self) -> list[_Batch]:
         with self._wake:
-            if not self._arrived and not self._aborted:
+            if not self._arrived and not self._is_awake and not self._aborted:
                 self._wake.wait(_LOOK_FOR_ENGINES_S)
+            self._is_awake = False
             arrived = list(self._arrived)
             self._arrived.clear()
         return arrived

@@ -1,0 +1,174 @@
+"""The joblib backend: scikit-learn's own tools on engines, without a copy of the data for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
+
+import mscourse
+import mscourse.joblib
+from mscourse.engines import ask_engines
+
+LARGE = np.arange(1_000_000.0).reshape(-1, 10)  # 8 MB
+
+
+def on(engines, **options):
+    return joblib.parallel_config("mscourse", engines=engines, **options)
+
+
+def parallel(function, *arguments):
+    return joblib.Parallel()(joblib.delayed(function)(each) for each in arguments)
+
+
+def double(x):
+    return 2 * x
+
+
+def test_results_come_in_their_order(client):
+    with on(client):
+        assert parallel(double, *range(300)) == [2 * x for x in range(300)]
+        assert parallel(double) == []
+        assert joblib.effective_n_jobs(-1) == 2
+        assert joblib.effective_n_jobs(1) == 1
+
+
+def test_results_can_be_taken_one_by_one(client):
+    with on(client):
+        tasks = (joblib.delayed(double)(x) for x in range(50))
+        assert list(joblib.Parallel(return_as="generator")(tasks)) == [2 * x for x in range(50)]
+
+
+def look_at(array):
+    before = mscourse.process_memory().anonymous_bytes
+    total = float(array.sum())
+    grown = (mscourse.process_memory().anonymous_bytes or 0) - (before or 0)
+    return total, type(array).__name__, getattr(array, "mode", None), grown, os.getpid()
+
+
+def test_a_large_array_is_mapped_and_a_small_one_is_sent(client):
+    with on(client):
+        looks = parallel(look_at, *[LARGE] * 8, LARGE[:10])
+    *large, small = looks
+    assert {total for total, *_ in large} == {LARGE.sum()}
+    assert {(kind, mode) for _, kind, mode, _, _ in large} == {("memmap", "c")}
+    assert max(grown for *_, grown, _ in large) < LARGE.nbytes / 2
+    assert len({pid for *_, pid in large}) == 2
+    assert small[:2] == (LARGE[:10].sum(), "ndarray")
+    with on(client, least_mapped_bytes=100):
+        assert parallel(look_at, LARGE[:10])[0][1] == "memmap"
+
+
+def overwrite(array):
+    array[:] = 0
+    return float(array.sum())
+
+
+def test_what_a_task_writes_reaches_nobody(client):
+    array = LARGE.copy()
+    with on(client):
+        assert parallel(overwrite, array, array) == [0, 0]
+        assert parallel(look_at, array)[0][0] == LARGE.sum()
+    assert array.sum() == LARGE.sum()
+
+
+def test_the_tools_of_scikit_learn_give_the_same(client):
+    X, y = load_digits(return_X_y=True)
+    X, y = np.tile(X, (2, 1)), np.tile(y, 2)  # 1.8 MB: it is mapped
+    grid = {"var_smoothing": [1e-9, 1e-3, 1e-1]}
+    forest = RandomForestClassifier(20, random_state=0)
+    alone = GridSearchCV(GaussianNB(), grid).fit(X, y)
+    expected = cross_val_score(SVC(), X, y), forest.fit(X, y).predict(X[:100])
+    with on(client):
+        together = GridSearchCV(GaussianNB(), grid, n_jobs=-1).fit(X, y)
+        scores = cross_val_score(SVC(), X, y, n_jobs=-1)
+        predicted = forest.set_params(n_jobs=-1).fit(X, y).predict(X[:100])
+    for key in ("split0_test_score", "mean_test_score", "rank_test_score"):
+        np.testing.assert_array_equal(together.cv_results_[key], alone.cv_results_[key])
+    np.testing.assert_array_equal(scores, expected[0])
+    np.testing.assert_array_equal(predicted, expected[1])
+
+
+class UnspeakableError(Exception):
+    def __init__(self, a, b):
+        super().__init__(threading.Lock())
+
+
+def fail(x):
+    if x == 3:
+        raise KeyError("not three")
+    if x == 4:
+        raise UnspeakableError(1, 2)
+    return x
+
+
+def test_what_a_task_raises_is_raised_here_and_the_next_call_works(client):
+    with on(client):
+        with pytest.raises(KeyError, match="not three") as caught:
+            parallel(fail, *range(4))
+        assert "in fail" in "".join(caught.value.__notes__)
+        with pytest.raises(RuntimeError, match="UnspeakableError"):
+            parallel(fail, 4)
+        assert parallel(fail, 5) == [5]
+        with joblib.Parallel() as reused:
+            with pytest.raises(KeyError):
+                reused(joblib.delayed(fail)(x) for x in range(9))
+            # joblib itself may hand out, first, what it had prefetched for the call before.
+            assert reused(joblib.delayed(fail)(x) for x in range(3))[-3:] == [0, 1, 2]
+
+
+def nap(x):
+    time.sleep(0.05)
+    return x
+
+
+def test_an_engine_may_die(tmp_path):
+    with mscourse.local_cluster(2) as client, on(client):
+        pids = ask_engines(client, os.getpid)
+        threading.Timer(0.5, os.kill, (pids[0], signal.SIGKILL)).start()
+        assert parallel(nap, *range(40)) == list(range(40))
+        assert client.ids == [1]
+
+
+def nested(x):
+    return parallel(double, x, x + 1)
+
+
+def test_what_is_nested_runs_on_its_engine(client):
+    with on(client):
+        assert parallel(nested, 1, 5) == [[2, 4], [10, 12]]
+
+
+def test_an_executor_will_do():
+    with ThreadPoolExecutor(2) as executor, on(executor):
+        assert parallel(double, 1, 2, 3) == [2, 4, 6]
+
+
+def test_no_file_and_no_thread_is_left(client):
+    with on(client):
+        parallel(look_at, LARGE)
+    time.sleep(0.5)
+    assert not list(Path(tempfile.gettempdir()).glob("mscourse-joblib-*"))
+    assert not [each for each in threading.enumerate() if each.name == "mscourse-scheduler"]
+
+
+def test_without_engines_it_says_what_to_give():
+    with pytest.raises(mscourse.ParameterError, match=r"needs engines: .with mscourse.local_clu"):
+        joblib.parallel_config("mscourse")
+    with pytest.raises(mscourse.ParameterError, match="engines must be"):
+        joblib.parallel_config("mscourse", engines=4)
+    with on(ThreadPoolExecutor(1)), pytest.raises(ValueError, match="n_jobs == 0"):
+        joblib.Parallel(n_jobs=0)(joblib.delayed(double)(x) for x in range(2))
