@@ -30,7 +30,15 @@ from workloads import Workload, workloads
 
 FOLDER = Path(__file__).resolve().parent
 
-SYSTEMS = (REFERENCE, PEER, "dask-ml", "joblib on ipyparallel", "by hand", OURS)
+SYSTEMS = (
+    REFERENCE,
+    PEER,
+    "dask-ml",
+    "joblib on ipyparallel",
+    "joblib on mscourse",
+    "by hand",
+    OURS,
+)
 
 # What `make bench` writes stands between these in README.md.
 MARKS = ("<!-- written by make bench -->", "<!-- end -->")

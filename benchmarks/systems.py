@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV, ParameterGrid
 from workloads import CV, Workload
 
 import mscourse
+import mscourse.joblib
 
 Scores: TypeAlias = NDArray[np.float64]
 Search: TypeAlias = Callable[[Workload, NDArray[Any], NDArray[Any]], Scores]
@@ -52,6 +53,16 @@ def joblib_ipyparallel(n_workers: int) -> Iterator[Search]:
         joblib.parallel_config("ipyparallel", view=client.load_balanced_view()),
     ):
         yield lambda work, X, y: _scikit_learn_search(work, X, y, n_jobs=None)
+
+
+@contextmanager
+def joblib_mscourse(n_workers: int) -> Iterator[Search]:
+    """Run scikit-learn's search on the same engines, through this package's joblib backend."""
+    with (
+        mscourse.local_cluster(n_workers) as client,
+        joblib.parallel_config("mscourse", engines=client),
+    ):
+        yield lambda work, X, y: _scikit_learn_search(work, X, y, n_jobs=-1)
 
 
 @contextmanager
@@ -113,6 +124,7 @@ SYSTEMS: dict[str, System] = {
     "scikit-learn": scikit_learn,
     "dask-ml": dask_ml,
     "joblib on ipyparallel": joblib_ipyparallel,
+    "joblib on mscourse": joblib_mscourse,
     "by hand": by_hand,
     "mscourse": with_mscourse,
 }
