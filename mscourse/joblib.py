@@ -27,7 +27,7 @@ from typing import Any
 import cloudpickle
 import joblib
 import numpy as np
-from joblib.parallel import ParallelBackendBase, SequentialBackend
+from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, SequentialBackend
 from numpy.typing import NDArray
 
 from mscourse.errors import ClusterError, ParameterError
@@ -40,7 +40,7 @@ NAME = "mscourse"
 _LEAST_MAPPED_BYTES = 1_000_000
 
 
-class EnginesBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
+class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # no types
     """Runs the tasks of a `joblib.Parallel` on engines.
 
     Parameters
@@ -103,6 +103,7 @@ class EnginesBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has n
 
     def terminate(self) -> None:
         self.stop_call()
+        self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Send nothing more of this call."""
