@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mscourse.asha import Rung
     from mscourse.curves import (
-        Extrapolation,
         LearningCurve,
         ValidationCurve,
         learning_curve,
@@ -42,13 +41,13 @@ if TYPE_CHECKING:
     )
     from mscourse.monitor import MemoryMonitor
     from mscourse.persist import persist_cv_splits
+    from mscourse.scaling import Extrapolation
     from mscourse.search import Search, grid_search, random_search
     from mscourse.splits import Split, Splits, open_splits
 
 _NAMES_OF_MODULE = {
     "asha": ("Rung",),
     "curves": (
-        "Extrapolation",
         "LearningCurve",
         "ValidationCurve",
         "learning_curve",
@@ -72,6 +71,7 @@ _NAMES_OF_MODULE = {
     "memory": ("HostMemory", "ProcessMemory", "engines_memory", "hosts_memory", "process_memory"),
     "monitor": ("MemoryMonitor",),
     "persist": ("persist_cv_splits",),
+    "scaling": ("Extrapolation",),
     "search": ("Search", "grid_search", "random_search"),
     "splits": ("Split", "Splits", "open_splits"),
 }

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import get_tags
 
 from mscourse.errors import ParameterError
-from mscourse.evaluation import SINGLE_METRIC
+from mscourse.evaluation import SINGLE_METRIC, Evaluator, Params
 from mscourse.splits import Splits
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
 
-def checked_scorer(
-    estimator: Any, scoring: str | Callable[..., float] | None
-) -> Callable[..., float]:
-    """Give the scorer that ``scoring`` names: one metric."""
+def checked_evaluator(
+    estimator: Any,
+    candidates: Sequence[Params],
+    splits: Splits,
+    scoring: Scoring,
+    rank_by: str | None = None,
+    return_train_score: bool = True,
+    error_score: float | Literal["raise"] = math.nan,
+) -> Evaluator:
+    """Check what the evaluations of a search or a curve have in common, and put it together."""
+    check_splits(splits)
+    check_estimator(estimator)
+    check_parameter_names(estimator, candidates)
+    raise_errors = error_score == "raise"
+    if not raise_errors and not isinstance(error_score, int | float):
+        raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
+    scorer, metrics = checked_scorers(estimator, scoring, rank_by)
+    return Evaluator(
+        estimator,
+        splits,
+        scorer,
+        metrics,
+        return_train_score=return_train_score,
+        error_score=math.nan if raise_errors else float(error_score),
+    )
+
+
+def check_one_metric(scoring: object) -> None:
+    """Refuse several metrics, where there is room for one."""
     if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
         raise ParameterError(f"scoring must be one metric, a name or a callable, not {scoring!r}.")
-    return _scorer(estimator, scoring)
 
 
 def checked_scorers(

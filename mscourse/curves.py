@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,58 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 
 from mscourse import results
-from mscourse.checks import (
-    check_estimator,
-    check_parameter_names,
-    check_splits,
-    checked_scorer,
-)
+from mscourse.checks import check_one_metric, checked_evaluator
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.pools import Engines
 from mscourse.results import Mean
 from mscourse.running import Run
-from mscourse.scaling import PowerLaw, Prediction, ScoreLaw
+from mscourse.scaling import Extrapolation, PowerLaw, ScoreLaw
 from mscourse.scheduler import Queue
 from mscourse.splits import Splits
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """What more data would bring, and what it would cost.
-
-    Attributes
-    ----------
-    n_train, n_train_now : int
-        The rows asked about, and the most rows that were measured.
-    score, fit_time_s : Prediction
-        At ``n_train`` rows, with 95 % intervals.
-    gain : Prediction
-        What the score at ``n_train`` rows is above that at ``n_train_now``, both on the fitted law.
-    score_now, fit_time_now_s : float
-        The means that were measured.
-    """
-
-    n_train: int
-    n_train_now: int
-    score: Prediction
-    gain: Prediction
-    score_now: float
-    fit_time_s: Prediction
-    fit_time_now_s: float
-
-    def __str__(self) -> str:
-        return (
-            f"With {self.n_train} rows instead of {self.n_train_now}:\n"
-            f"  test score {self.score}, now {self.score_now:.4g}\n"
-            f"  gain {self.gain}\n"
-            f"  fit time {self.fit_time_s} s, now {self.fit_time_now_s:.4g} s\n"
-            "An extrapolation: it holds as long as the curve keeps its shape."
-        )
-
-    __repr__ = __str__
 
 
 class LearningCurve(Run):
@@ -326,16 +284,14 @@ def learning_curve(
     NoEnginesError
         If the client has no engines.
     """
-    check_splits(splits)
-    check_estimator(estimator)
+    check_one_metric(scoring)
     if params is None:
         params = {}
     candidates = [dict(params)] if isinstance(params, Mapping) else [dict(each) for each in params]
     if not candidates:
         raise ParameterError("params is an empty list; give at least one candidate, or None.")
-    check_parameter_names(estimator, candidates)
+    evaluator = checked_evaluator(estimator, candidates, splits, scoring)
     sizes = _checked_sizes(train_sizes, min(split.n_train for split in splits))
-    evaluator = Evaluator(estimator, splits, checked_scorer(estimator, scoring))
     return LearningCurve(evaluator, candidates, sizes, engines)
 
 
@@ -371,13 +327,11 @@ def validation_curve(
     NoEnginesError
         If the client has no engines.
     """
-    check_splits(splits)
-    check_estimator(estimator)
+    check_one_metric(scoring)
     values = list(param_range)
     if not values:
         raise ParameterError("param_range is empty; give at least one value.")
-    check_parameter_names(estimator, [{param_name: values[0]}])
-    evaluator = Evaluator(estimator, splits, checked_scorer(estimator, scoring))
+    evaluator = checked_evaluator(estimator, [{param_name: values[0]}], splits, scoring)
     return ValidationCurve(evaluator, param_name, values, engines)
 
 

@@ -30,12 +30,12 @@ from sklearn.base import is_classifier
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
-from mscourse.checks import Scoring, check_count, check_parameter_names
+from mscourse.checks import Scoring, check_count, check_parameter_names, checked_evaluator
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.pools import Engines
 from mscourse.results import Ranking
-from mscourse.search import Search, checked_evaluator, drawn_candidates, grid_candidates
+from mscourse.search import Search, drawn_candidates, grid_candidates
 from mscourse.splits import Splits
 
 # Closer to 1 the rungs would hardly differ, and there would be hundreds.
@@ -429,7 +429,7 @@ def _checked_parameter(
 
 def _check_factor(factor: object) -> None:
     is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
-    if not is_number or not _LEAST_FACTOR <= float(factor) < math.inf:  # type: ignore[arg-type]
+    if not is_number or not _LEAST_FACTOR <= float(factor) < math.inf:  # type: ignore[arg-type]  # a Real
         raise ParameterError(
             f"factor must be a number of at least {_LEAST_FACTOR}, usually 2 to 4, not {factor!r}: "
             "one candidate in so many is promoted."

@@ -40,7 +40,7 @@ NAME = "mscourse"
 _LEAST_MAPPED_BYTES = 1_000_000
 
 
-class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # no types
+class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # untyped
     """Runs the tasks of a `joblib.Parallel` on engines.
 
     Parameters
@@ -223,10 +223,12 @@ class _Arrays:
         return buffer.getvalue()
 
     def is_large(self, value: object) -> bool:
+        """Whether something is an array that is worth a file; other kinds of array are not."""
         return (
-            type(value) in (np.ndarray, np.memmap)
-            and not value.dtype.hasobject  # type: ignore[attr-defined]
-            and value.nbytes >= self._least_bytes  # type: ignore[attr-defined]
+            isinstance(value, np.ndarray)
+            and type(value) in (np.ndarray, np.memmap)
+            and not value.dtype.hasobject
+            and value.nbytes >= self._least_bytes
         )
 
     def path_of(self, array: NDArray[Any]) -> Path:

@@ -304,13 +304,15 @@ def _so_far(score: CandidateScore) -> str:
 
 def plain(params: Params) -> dict[str, Any]:
     """Show numpy's numbers as numbers: ``0.001``, not ``np.float64(0.001)``."""
-    return {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in params.items()
-    }
+    return {name: plain_value(value) for name, value in params.items()}
+
+
+def plain_value(value: Any) -> Any:
+    """Turn a number of numpy into one of Python; leave everything else alone."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def label(value: object) -> str:
     """Show one value of a parameter, short enough for a table or an axis."""
-    value = value.item() if isinstance(value, np.generic) else value
+    value = plain_value(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -149,7 +149,7 @@ class Run:
             return self.wait()
         from IPython.display import display
 
-        view = display(self, display_id=True)  # type: ignore[no-untyped-call]
+        view = display(self, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
         over = False
         while not over:
             over = self._scheduler.wait(period_s)

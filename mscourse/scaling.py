@@ -204,6 +204,42 @@ class ScoreLaw:
         return Prediction(value, min(value, float(low)), max(value, float(high)))
 
 
+@dataclass(frozen=True)
+class Extrapolation:
+    """What more data would bring, and what it would cost.
+
+    Attributes
+    ----------
+    n_train, n_train_now : int
+        The rows asked about, and the most rows that were measured.
+    score, fit_time_s : Prediction
+        At ``n_train`` rows, with 95 % intervals.
+    gain : Prediction
+        What the score at ``n_train`` rows is above that at ``n_train_now``, both on the fitted law.
+    score_now, fit_time_now_s : float
+        The means that were measured.
+    """
+
+    n_train: int
+    n_train_now: int
+    score: Prediction
+    gain: Prediction
+    score_now: float
+    fit_time_s: Prediction
+    fit_time_now_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"With {self.n_train} rows instead of {self.n_train_now}:\n"
+            f"  test score {self.score}, now {self.score_now:.4g}\n"
+            f"  gain {self.gain}\n"
+            f"  fit time {self.fit_time_s} s, now {self.fit_time_now_s:.4g} s\n"
+            "An extrapolation: it holds as long as the curve keeps its shape."
+        )
+
+    __repr__ = __str__
+
+
 def _fit_all(n: Floats, curves: Floats, weights: Floats) -> Floats:
     """Fit the law to each curve; return limit, factor and exponent, shape (n_curves, 3).
 

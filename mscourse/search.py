@@ -14,10 +14,7 @@ from mscourse import results
 from mscourse.checks import (
     Scoring,
     check_count,
-    check_estimator,
-    check_parameter_names,
-    check_splits,
-    checked_scorers,
+    checked_evaluator,
 )
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
@@ -381,30 +378,3 @@ def drawn_candidates(
         return list(ParameterSampler(param_distributions, n_iter, random_state=random_state))
     except (TypeError, ValueError) as error:
         raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
-
-
-def checked_evaluator(
-    estimator: Any,
-    candidates: Sequence[Params],
-    splits: Splits,
-    scoring: Scoring,
-    rank_by: str | None,
-    return_train_score: bool,
-    error_score: float | Literal["raise"],
-) -> Evaluator:
-    """Check what the evaluations of any search have in common, and put it together."""
-    check_splits(splits)
-    check_estimator(estimator)
-    check_parameter_names(estimator, candidates)
-    raise_errors = error_score == "raise"
-    if not raise_errors and not isinstance(error_score, int | float):
-        raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
-    scorer, metrics = checked_scorers(estimator, scoring, rank_by)
-    return Evaluator(
-        estimator,
-        splits,
-        scorer,
-        metrics,
-        return_train_score=return_train_score,
-        error_score=math.nan if raise_errors else float(error_score),
-    )

@@ -227,13 +227,7 @@ class Splits:
         SplitsError
             If some rows are in no split, and so were not stored.
         """
-        places = self._first_places()
-        X, y = self.open_arrays()
-        end = int(places[-1]) + 1
-        X, y = X[slice(0, end)], None if y is None else y[:end]
-        if end > self.n_samples:  # other rows lie between them
-            X, y = X[places], None if y is None else y[places]
-        return X, y
+        return self._load(self._first_places())
 
     def as_cv(self) -> tuple[Any, Any, list[tuple[Rows, Rows]]]:
         """Give the data and the splits in the form that scikit-learn's own tools take.
@@ -255,10 +249,20 @@ class Splits:
         >>> X, y, cv = splits.as_cv()
         >>> cross_val_score(SVC(), X, y, cv=cv)
         """
-        X, y = self.load_whole()
+        places = self._first_places()
+        X, y = self._load(places)
         number = np.empty(self.n_samples, dtype=np.int64)
-        number[self.rows[self._first_places()]] = np.arange(self.n_samples)
+        number[self.rows[places]] = np.arange(self.n_samples)
         return X, y, [(number[each.train_indices], number[each.test_indices]) for each in self]
+
+    def _load(self, places: Rows) -> tuple[Any, Any]:
+        """Load the rows at these places, which are in order; each row of the dataset is at one."""
+        X, y = self.open_arrays()
+        end = int(places[-1]) + 1
+        X, y = X[slice(0, end)], None if y is None else y[:end]
+        if end > self.n_samples:  # other rows lie between them
+            X, y = X[places], None if y is None else y[places]
+        return X, y
 
     def _first_places(self) -> Rows:
         """Where each row is stored first, in the order of storage."""

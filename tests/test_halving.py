@@ -16,7 +16,7 @@ from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # enables it
 from sklearn.linear_model import Ridge, SGDClassifier
 from sklearn.model_selection import HalvingGridSearchCV, KFold, TimeSeriesSplit
 from sklearn.svm import SVC

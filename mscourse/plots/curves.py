@@ -26,7 +26,7 @@ from mscourse.plots.style import (
     set_log_scale,
     wants_log_scale,
 )
-from mscourse.results import Mean, label
+from mscourse.results import Mean, label, plain_value
 
 if TYPE_CHECKING:
     from mscourse.curves import LearningCurve, ValidationCurve
@@ -81,8 +81,7 @@ def learning_curves(
         raise ParameterError(
             f"extrapolate_to must be above {now}, the most rows measured; it is {extrapolate_to}."
         )
-    tables = [curve.results(candidate) for candidate in range(len(curve.candidates))]
-    _check_any_done(tables)
+    tables = _tables(curve)
     ax = axes_or_new(ax)
     sizes = [float(size) for size in curve.train_sizes]
     drawn_sizes = sizes if extrapolate_to is None else [*sizes, extrapolate_to]
@@ -119,8 +118,7 @@ def fit_times(curve: LearningCurve, ax: Axes | None = None) -> Axes:
     ParameterError
         If there is nothing to draw.
     """
-    tables = [curve.results(candidate) for candidate in range(len(curve.candidates))]
-    _check_any_done(tables)
+    tables = _tables(curve)
     ax = axes_or_new(ax)
     names = candidate_labels(curve.candidates)
     sizes = np.asarray(curve.train_sizes, dtype=float)
@@ -164,8 +162,7 @@ def score_against_fit_time(curve: LearningCurve, ax: Axes | None = None) -> Axes
     ParameterError
         If there is nothing to draw.
     """
-    tables = [curve.results(candidate) for candidate in range(len(curve.candidates))]
-    _check_any_done(tables)
+    tables = _tables(curve)
     ax = axes_or_new(ax)
     names = candidate_labels(curve.candidates)
     drawn_times: list[float] = []
@@ -214,9 +211,7 @@ def validation_curve(curve: ValidationCurve, ax: Axes | None = None) -> Axes:
     table = curve.results()
     _check_any_done([table])
     ax = axes_or_new(ax)
-    values = [
-        value.item() if isinstance(value, np.generic) else value for value in curve.param_range
-    ]
+    values = [plain_value(value) for value in curve.param_range]
     places = [float(value) for value in values if is_number(value)]
     if len(places) < len(values):
         places = [float(place) for place in range(len(values))]
@@ -301,6 +296,13 @@ def _mean(values: Floats) -> Mean:
     mean = Mean.of(values[~np.isnan(values)].tolist())
     # One split has no error, and its band no width.
     return Mean(mean.mean, 0.0 if math.isnan(mean.standard_error) else mean.standard_error)
+
+
+def _tables(curve: LearningCurve) -> list[dict[str, Any]]:
+    """Give the results of each candidate, of which one must have some."""
+    tables = [curve.results(candidate) for candidate in range(len(curve.candidates))]
+    _check_any_done(tables)
+    return tables
 
 
 def _check_any_done(tables: Sequence[dict[str, Any]]) -> None:
