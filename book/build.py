@@ -53,6 +53,7 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# How long processes may take to end by themselves, and after they were told to.
 STOPPING_S = 10
 GRACE_S = 5
 
