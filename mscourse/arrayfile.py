@@ -24,6 +24,10 @@ MapMode = Literal["c", "r"]
 # What a file is called until it is whole.
 PARTIAL_SUFFIX = ".partial"
 
+# A file system that is written to in large pieces keeps the file in large pages. Fits that read it
+# take 15 to 20 % less time than after pieces of 2 MiB (ext4, Linux 6.18); more brings nothing.
+_BLOCK_BYTES = 16 * 2**20
+
 
 @dataclass(frozen=True)
 class ArrayFile:
@@ -148,13 +152,18 @@ class ArrayWriter:
         self._dtype = np.dtype(dtype)
         self._shape = shape
         self._durable = durable
+        header = _header(self._dtype, shape)
+        n_bytes = len(header) + math.prod(shape) * self._dtype.itemsize
+        # One block is filled while the checksum of the other is taken, which is half of the work.
+        # They are maps, since the allocator would keep such memory for the process.
+        block_bytes = min(_BLOCK_BYTES, n_bytes)
+        self._blocks = [mmap.mmap(-1, block_bytes) for _ in range(1 + (n_bytes > block_bytes))]
+        self._filled_bytes = 0
         self._digest = hashlib.sha256()
-        # Half of the time goes into the checksum. It is taken while the next piece is gathered and
-        # written, one piece behind.
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="mscourse-checksum")
         self._hashed: Future[None] | None = None
         self._file: IO[bytes] = self._partial.open("xb", buffering=0)
-        self._put(_header(self._dtype, shape))
+        self._put(memoryview(header))
 
     def write(self, rows: ArrayLike) -> None:
         """Append rows, converted to the file's type.
@@ -172,6 +181,7 @@ class ArrayWriter:
 
     def finish(self) -> ArrayFile:
         """Flush the file to the disk if it must last, and give it its name."""
+        self._write_block()
         if self._durable:
             os.fsync(self._file.fileno())
         self._close()
@@ -187,14 +197,36 @@ class ArrayWriter:
     def _close(self) -> None:
         self._file.close()
         self._hashing.shutdown()
+        for block in self._blocks:
+            block.close()
 
-    def _put(self, piece: bytes | memoryview) -> None:
+    def _put(self, piece: memoryview) -> None:
+        while piece:
+            block = self._blocks[0]
+            n_bytes = min(len(piece), len(block) - self._filled_bytes)
+            block[self._filled_bytes : self._filled_bytes + n_bytes] = piece[:n_bytes]
+            self._filled_bytes += n_bytes
+            piece = piece[n_bytes:]
+            if self._filled_bytes == len(block):
+                self._write_block()
+
+    def _write_block(self) -> None:
+        """Write what has been gathered, and go on with the other block."""
+        block = self._blocks[0]
         if self._hashed is not None:
             self._hashed.result()
-        self._hashed = self._hashing.submit(self._digest.update, piece)
-        view = memoryview(piece)
-        while view:
-            view = view[self._file.write(view) :]
+        self._hashed = self._hashing.submit(self._take_checksum, block, self._filled_bytes)
+        with memoryview(block) as whole, whole[: self._filled_bytes] as filled:
+            n_written = 0
+            while n_written < len(filled):
+                with filled[n_written:] as rest:
+                    n_written += self._file.write(rest)
+        self._blocks.reverse()
+        self._filled_bytes = 0
+
+    def _take_checksum(self, block: mmap.mmap, n_bytes: int) -> None:
+        with memoryview(block) as whole, whole[:n_bytes] as filled:
+            self._digest.update(filled)
 
 
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

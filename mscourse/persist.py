@@ -40,9 +40,8 @@ from mscourse.splits import FORMAT, FORMAT_VERSION, MANIFEST, Splits, check_name
 
 CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
 
-# Rows are gathered and written in pieces of this size: large enough for the disk, small enough
-# that a piece is still in the processor's cache when it is written, and that the allocator does not
-# keep 16 MB of the process for the next one.
+# Rows are gathered in pieces of this size: small enough that a piece is still in the processor's
+# cache when it is put into the block that is written, and that the allocator keeps little.
 _CHUNK_BYTES = 2 * 2**20
 
 # A living writer touches its files all the time, so that an hour without a change means that
