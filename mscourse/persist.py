@@ -16,33 +16,30 @@ that reads the previous version is never handed rows of the next one.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from scipy import sparse
 from sklearn.model_selection import BaseCrossValidator, check_cv
 from sklearn.utils.multiclass import type_of_target
 
-from mscourse.arrayfile import PARTIAL_SUFFIX, ArrayWriter
+from mscourse.arrayfile import NewFiles
+from mscourse.datakinds import DataSource, data_source
+from mscourse.datakinds.base import write_rows
 from mscourse.errors import ParameterError, SplitsError
+from mscourse.given import as_groups, as_metadata, as_targets
 from mscourse.layout import Layout, Rows, plan_layout
-from mscourse.splits import FORMAT, FORMAT_VERSION, MANIFEST, Splits, check_name, read_manifest
+from mscourse.manifest import SUFFIXES, check_name, data_files, read_manifest, write_manifest
+from mscourse.splits import Splits
+from mscourse.storedfile import PARTIAL_SUFFIX
 
 CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
-
-# Rows are gathered in pieces of this size: small enough that a piece is still in the processor's
-# cache when it is put into the block that is written, and that the allocator keeps little.
-_CHUNK_BYTES = 2 * 2**20
 
 # A living writer touches its files all the time, so that an hour without a change means that
 # nobody will finish this one.
@@ -58,16 +55,18 @@ def persist_cv_splits(
     cv: CV = 5,
     groups: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
+    metadata: Mapping[str, ArrayLike] | None = None,
     random_state: int | None = None,
 ) -> Splits:
     """Write the rows of all splits to disk, so that every set is one slice of a memory map.
 
     Parameters
     ----------
-    X : array-like or sparse matrix, shape (n_samples, ...)
-        The data. Sparse matrices are stored as CSR.
+    X : array-like, sparse matrix or data frame, shape (n_samples, ...)
+        The data; see the table below.
     y : array-like, shape (n_samples,) or (n_samples, n_outputs), optional
-        The targets.
+        The targets: numbers, booleans or strings. A data frame of one column is taken as that
+        column.
     folder : path or None
         Where datasets are kept; it is made if it does not exist. None takes a temporary folder,
         which is deleted at the end of the ``with`` block.
@@ -80,7 +79,12 @@ def persist_cv_splits(
     groups : array-like, shape (n_samples,), optional
         Passed to the splitter.
     dtype : dtype, optional
-        Store X in this type. By default its own.
+        Store X in this type. By default its own. For arrays, sparse matrices, and data frames of
+        pandas whose columns have one numeric type.
+    metadata : dict of str to array-like, optional
+        What else there is of each sample, such as ``{"sample_weight": w}``: of shape
+        (n_samples,) or (n_samples, k), numbers, booleans, strings or dates. It is sliced with the
+        splits: see `Split.load_metadata`.
     random_state : int, optional
         Seed of the order of rows within a fold of the ring layout (see `mscourse.layout`). It
         does not change which rows are in which set.
@@ -97,17 +101,38 @@ def persist_cv_splits(
     SplitsError
         If the files cannot be written. What was there before is still there.
 
+    Notes
+    -----
+    What an estimator gets is of the kind that was given, and shares the memory of all processes of
+    the host as far as that kind allows it:
+
+    ============================  =========================  =====================================
+    X                             on the disk                a train or test set
+    ============================  =========================  =====================================
+    array, list of numbers        ``.npy``                   array, a view of the memory map
+    sparse matrix or array        CSR, three ``.npy``        `csr_matrix` or `csr_array`, views
+    strings: list, array, Series  UTF-8, offsets: ``.npy``   array of ``str`` objects, made anew
+    pandas frame of one type      ``.npy``                   frame around a view (numbers only)
+    any other pandas frame        Arrow file                 frame of the same types: numbers,
+                                                             dates, codes of categories and
+                                                             pyarrow's strings are views
+    polars frame                  Arrow file                 frame of the same types, views
+    ============================  =========================  =====================================
+
+    Arrow files need pyarrow: ``pip install 'mscourse[frames]'``. While one is written, the disk
+    holds its columns twice. The row index of a frame is not kept.
+
     Examples
     --------
     >>> with persist_cv_splits(X, y, folder=None, name="digits", cv=5) as splits:
     ...     X_train, y_train, X_test, y_test = splits[0].load()
     """
-    X = _as_data(X)
-    stored_dtype = _stored_dtype(X, dtype)
-    n_samples = X.shape[0]
-    y = None if y is None else _as_targets(y, n_samples)
     check_name(name)
-    layout = plan_layout(_index_pairs(cv, X, y, groups), n_samples, random_state=random_state)
+    data = data_source(X, dtype)
+    targets = None if y is None else as_targets(y, data.n_samples)
+    parts = as_metadata(metadata, data.n_samples)
+    pairs = _index_pairs(cv, data, targets, as_groups(groups, data.n_samples))
+    layout = plan_layout(pairs, data.n_samples, random_state=random_state)
 
     temporary = None
     if folder is None:
@@ -117,8 +142,8 @@ def persist_cv_splits(
     facts = {"name": name, "cv": repr(cv), "random_state": random_state}
     try:
         durable = temporary is None
-        _write_dataset(dataset_folder, X, stored_dtype, y, layout, facts, durable=durable)
-        return read_manifest(dataset_folder, temporary)
+        _write_dataset(dataset_folder, data, targets, parts, layout, facts, durable=durable)
+        return Splits(dataset_folder, read_manifest(dataset_folder), temporary)
     except BaseException as error:
         if temporary is not None:
             temporary.cleanup()
@@ -132,67 +157,41 @@ def persist_cv_splits(
 
 def _write_dataset(
     dataset_folder: Path,
-    X: Any,
-    stored_dtype: np.dtype[Any],
+    data: DataSource,
     y: NDArray[Any] | None,
+    metadata: dict[str, NDArray[Any]],
     layout: Layout,
     facts: dict[str, Any],
     *,
     durable: bool,
 ) -> None:
     """Write the data files, then the manifest, whose renaming makes the dataset exist."""
-    _check_free_space(dataset_folder, _stored_bytes(X, stored_dtype, y, layout))
+    arrays = {} if y is None else {"y": y}
+    # Numbered: a name is the user's, and may be one that a file cannot have.
+    arrays |= {f"metadata{i}": array for i, array in enumerate(metadata.values())}
+    rows = layout.rows
+    n_bytes = data.stored_bytes(rows) + rows.nbytes
+    n_bytes += sum(_row_bytes(array) * len(rows) for array in arrays.values())
+    _check_free_space(dataset_folder, n_bytes)
     dataset_folder.mkdir(parents=True, exist_ok=True)
-    replaced = _files_of(dataset_folder)
+    replaced = data_files(dataset_folder)
     _remove_abandoned(dataset_folder, replaced)
     token = secrets.token_hex(4)
-    writers: dict[str, ArrayWriter] = {}
-
-    def writer(part: str, dtype: DTypeLike, *shape: int) -> ArrayWriter:
-        path = dataset_folder / f"{part}-{token}.npy"
-        writers[part] = ArrayWriter(path, dtype, shape, durable=durable)
-        return writers[part]
-
-    n_stored = len(layout.rows)
+    files = NewFiles(dataset_folder, token, durable=durable)
     try:
-        if sparse.issparse(X):
-            _write_csr(writer, X, stored_dtype, layout.rows)
-        else:
-            _write_rows(writer("X", stored_dtype, n_stored, *X.shape[1:]), X, layout.rows)
-        if y is not None:
-            _write_rows(writer("y", y.dtype, n_stored, *y.shape[1:]), y, layout.rows)
-        writer("rows", np.int64, n_stored).write(layout.rows)
-        files = {part: each.finish() for part, each in writers.items()}
-        manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            **facts,
-            "token": token,
-            "layout": layout.kind,
-            "n_samples": X.shape[0],
-            "csr_columns": X.shape[1] if sparse.issparse(X) else None,
-            "files": {
-                part: {
-                    "file": file.path.name,
-                    "dtype": file.dtype,
-                    "shape": file.shape,
-                    "sha256": file.sha256,
-                }
-                for part, file in files.items()
-            },
-            "ranges": layout.ranges,
+        data_facts = data.write(files, rows)
+        for part, array in arrays.items():
+            writer = files.array(part, array.dtype, len(rows), *array.shape[1:])
+            write_rows(writer, array, rows, _row_bytes(array))
+        files.array("rows", np.int64, len(rows)).write(rows)
+        facts = facts | {
+            "n_samples": data.n_samples,
+            "data": data_facts,
+            "metadata": list(metadata),
         }
-        partial = dataset_folder / f"{MANIFEST}-{token}{PARTIAL_SUFFIX}"
-        with partial.open("x", encoding="utf-8") as file:
-            json.dump(manifest, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(dataset_folder / MANIFEST)
+        write_manifest(dataset_folder, token, layout, facts, files.finish())
     except BaseException:
-        for each in writers.values():
-            each.discard()
-        for left in dataset_folder.glob(f"{MANIFEST}-{token}*"):
-            left.unlink()
+        files.discard()
         with contextlib.suppress(OSError):  # the folder holds a dataset that was there before
             dataset_folder.rmdir()
         raise
@@ -201,48 +200,8 @@ def _write_dataset(
             path.unlink()
 
 
-def _write_rows(writer: ArrayWriter, array: NDArray[Any], rows: Rows) -> None:
-    row_bytes = max(1, array.dtype.itemsize * math.prod(array.shape[1:]))
-    for some_rows in _pieces(rows, row_bytes):
-        writer.write(array[some_rows])
-
-
-def _write_csr(
-    writer: Callable[..., ArrayWriter], X: Any, dtype: np.dtype[Any], rows: Rows
-) -> None:
-    lengths = np.diff(X.indptr)[rows]
-    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    n_stored = int(indptr[-1])
-    # Column numbers nearly always fit into 32 bits; with 64 scipy would look through all of them
-    # whenever a split is opened, and copy them.
-    index_dtype = np.int32 if X.shape[1] <= np.iinfo(np.int32).max else np.int64
-    data, indices = writer("data", dtype, n_stored), writer("indices", index_dtype, n_stored)
-    row_bytes = max(1, (X.data.itemsize + X.indices.itemsize) * n_stored // max(1, len(rows)))
-    for some_rows in _pieces(rows, row_bytes):
-        piece = X[some_rows]
-        data.write(piece.data)
-        indices.write(piece.indices)
-    writer("indptr", np.int64, len(indptr)).write(indptr)
-
-
-def _pieces(rows: Rows, row_bytes: int) -> Iterator[Rows]:
-    step = max(1, _CHUNK_BYTES // row_bytes)
-    for start in range(0, len(rows), step):
-        yield rows[start : start + step]
-
-
-def _stored_bytes(
-    X: Any, stored_dtype: np.dtype[Any], y: NDArray[Any] | None, layout: Layout
-) -> int:
-    """Estimate the size of the files; exact but for headers, and for uneven rows of a CSR."""
-    per_row = 8.0
-    if sparse.issparse(X):
-        per_row += 8 + X.nnz / X.shape[0] * (stored_dtype.itemsize + 4)
-    else:
-        per_row += stored_dtype.itemsize * math.prod(X.shape[1:])
-    if y is not None:
-        per_row += y.dtype.itemsize * math.prod(y.shape[1:])
-    return int(per_row * len(layout.rows))
+def _row_bytes(array: NDArray[Any]) -> int:
+    return array.nbytes // len(array)
 
 
 def _check_free_space(folder: Path, needed_bytes: int) -> None:
@@ -257,24 +216,18 @@ def _check_free_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _files_of(dataset_folder: Path) -> list[Path]:
-    """List the data files of the dataset that is in a folder now."""
-    try:
-        manifest = json.loads((dataset_folder / MANIFEST).read_text(encoding="utf-8"))
-        return [dataset_folder / entry["file"] for entry in manifest["files"].values()]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or one that nobody can open
-        return []
-
-
 def _remove_abandoned(dataset_folder: Path, in_use: list[Path]) -> None:
     """Remove what a writer that was killed has left."""
-    for path in [*dataset_folder.glob(f"*{PARTIAL_SUFFIX}"), *dataset_folder.glob("*.npy")]:
-        with contextlib.suppress(OSError):  # another writer may remove it at the same time
-            if path not in in_use and time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
-                path.unlink()
+    for suffix in (PARTIAL_SUFFIX, *SUFFIXES):
+        for path in dataset_folder.glob(f"*{suffix}"):
+            with contextlib.suppress(OSError):  # another writer may remove it at the same time
+                if path not in in_use and time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                    path.unlink()
 
 
-def _index_pairs(cv: CV, X: Any, y: Any, groups: ArrayLike | None) -> list[tuple[Rows, Rows]]:
+def _index_pairs(
+    cv: CV, data: DataSource, y: NDArray[Any] | None, groups: NDArray[Any] | None
+) -> list[tuple[Rows, Rows]]:
     if isinstance(cv, int):
         # Whether an integer target is a class or a count cannot be known here; scikit-learn asks
         # the estimator. Counts that cannot be stratified are told so below.
@@ -284,11 +237,11 @@ def _index_pairs(cv: CV, X: Any, y: Any, groups: ArrayLike | None) -> list[tuple
         classes = False
     try:
         splitter = check_cv(cv, y, classifier=classes)
-        return [(_as_rows(a), _as_rows(b)) for a, b in splitter.split(X, y, groups)]
+        return [(_as_rows(a), _as_rows(b)) for a, b in splitter.split(data.given, y, groups)]
     except (ValueError, TypeError) as error:
         raise ParameterError(
-            f"cv={cv!r} does not split these {X.shape[0]} rows: {error} Give cv as an int of at "
-            "least 2, a scikit-learn splitter such as KFold(5), or pairs of row indices."
+            f"cv={cv!r} does not split these {data.n_samples} rows: {error} Give cv as an int of "
+            "at least 2, a scikit-learn splitter such as KFold(5), or pairs of row indices."
         ) from error
 
 
@@ -299,38 +252,3 @@ def _as_rows(indices: ArrayLike) -> Rows:
     if rows.size and rows.dtype.kind not in "iu":
         raise ValueError(f"row indices must be integers, not {rows.dtype}.")
     return rows.astype(np.int64, copy=False)
-
-
-def _as_data(X: Any) -> Any:
-    if sparse.issparse(X):
-        return X.tocsr()
-    array = np.asarray(X)
-    if array.ndim == 0:
-        raise ParameterError(f"X must be an array with rows; it is a {type(X).__name__}.")
-    return array
-
-
-def _stored_dtype(X: Any, dtype: DTypeLike | None) -> np.dtype[Any]:
-    stored: np.dtype[Any] = X.dtype if dtype is None else np.dtype(dtype)
-    if stored.hasobject:
-        raise ParameterError(
-            f"X is of dtype {stored}, which cannot be memory-mapped: its elements are Python "
-            "objects. Encode it as numbers first (for a DataFrame: OrdinalEncoder, OneHotEncoder), "
-            "or name a dtype, for example dtype='float64'."
-        )
-    return stored
-
-
-def _as_targets(y: Any, n_samples: int) -> NDArray[Any]:
-    if sparse.issparse(y):
-        raise ParameterError("y is sparse; give it as an array: y.toarray().")
-    array = np.asarray(y)
-    if array.dtype.hasobject:
-        array = np.asarray(array.tolist())  # strings in a DataFrame are objects
-    if array.dtype.hasobject:
-        raise ParameterError("y holds Python objects of several types; give numbers or strings.")
-    if array.ndim not in (1, 2):
-        raise ParameterError(f"y must have one or two dimensions; its shape is {array.shape}.")
-    if len(array) != n_samples:
-        raise ParameterError(f"X has {n_samples} rows, but y has {len(array)}.")
-    return array

@@ -1,17 +1,17 @@
 """Open persisted cross-validation splits as memory maps.
 
-A dataset is a folder of ``.npy`` files and one JSON manifest, never a pickle: to read it runs no
-code. Any number of processes map the same files, and the host holds their pages once.
+A dataset is a folder of data files (see `mscourse.datakinds`) and one JSON manifest, never a
+pickle: to read it runs no code. Any number of processes map the same files, and the host holds
+their pages once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from mscourse.arrayfile import ArrayFile, MapMode
+from mscourse.arrayfile import array_file
+from mscourse.datakinds import stored_data, take_rows
 from mscourse.engines import ask_engines, one_engine_per_host
 from mscourse.errors import (
     DamagedSplitsError,
@@ -31,12 +31,11 @@ from mscourse.errors import (
     SplitsNotFoundError,
 )
 from mscourse.layout import Rows, SplitRange
-
-MANIFEST = "manifest.json"
-FORMAT = "mscourse splits"
-FORMAT_VERSION = 1
+from mscourse.manifest import MANIFEST, Manifest, check_name, read_manifest
+from mscourse.storedfile import MapMode
 
 Arrays = tuple[Any, Any, Any, Any]
+Metadata = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,9 @@ class Split:
         -------
         X_train, y_train, X_test, y_test
             Views of one map of X and one of y, with shapes ``(n_train, ...)`` and
-            ``(n_test, ...)``; CSR if the data were sparse. The targets are None if there are none.
+            ``(n_test, ...)``. X is of the kind that was given: an array, a CSR matrix or array, a
+            data frame, or an array of strings (see `persist_cv_splits`). The targets are None if
+            there are none.
 
         Raises
         ------
@@ -104,6 +105,46 @@ class Split:
         DamagedSplitsError
             If a file is gone or is not what was written.
         """
+        train, test = self._sets(n_train)
+        X, y = self.splits.open_arrays(mmap_mode)
+        if y is None:
+            return X[train], None, X[test], None
+        return X[train], y[train], X[test], y[test]
+
+    def load_metadata(
+        self, mmap_mode: MapMode | None = "c", *, n_train: int | None = None
+    ) -> tuple[Metadata, Metadata]:
+        """Open the metadata of the samples of this split, such as their weights.
+
+        Parameters
+        ----------
+        mmap_mode : {"c", "r", None}
+            As for `load`.
+        n_train : int, optional
+            As for `load`.
+
+        Returns
+        -------
+        train, test : dict of str to ndarray
+            By name, views of one map each, with the rows of X_train and X_test. Empty if there
+            are no metadata.
+
+        Raises
+        ------
+        ParameterError
+            If the mode is not one of these, or ``n_train`` is not between 1 and the rows there are.
+        DamagedSplitsError
+            If a file is gone or is not what was written.
+        """
+        train, test = self._sets(n_train)
+        arrays = self.splits.open_metadata(mmap_mode)
+        return (
+            {name: array[train] for name, array in arrays.items()},
+            {name: array[test] for name, array in arrays.items()},
+        )
+
+    def _sets(self, n_train: int | None) -> tuple[slice, slice]:
+        """Where the sets lie in the stored rows, with only so many of the train set."""
         train, test = self.range.train, self.range.test
         if n_train is not None:
             if not 1 <= n_train <= self.n_train:
@@ -112,10 +153,7 @@ class Split:
                     f"split {self.index}; it is {n_train!r}."
                 )
             train = slice(train.start, train.start + n_train)
-        X, y = self.splits.open_arrays(mmap_mode)
-        if y is None:
-            return X[train], None, X[test], None
-        return X[train], y[train], X[test], y[test]
+        return train, test
 
 
 class Splits:
@@ -137,28 +175,39 @@ class Splits:
         Where each split lies in the stored rows.
     n_samples : int
         Rows of the dataset that was persisted.
+    metadata_names : tuple of str
+        What else is stored of each sample, such as ``"sample_weight"``.
     """
 
     def __init__(
         self,
         folder: Path,
-        manifest: Mapping[str, Any],
+        manifest: Manifest,
         temporary: tempfile.TemporaryDirectory[str] | None = None,
     ) -> None:
         self.folder = folder
-        self.name: str = manifest["name"]
-        self.layout: str = manifest["layout"]
-        self.n_samples: int = manifest["n_samples"]
-        self.ranges = tuple(SplitRange(*numbers) for numbers in manifest["ranges"])
-        self.token: str = manifest["token"]
-        self._csr_columns: int | None = manifest["csr_columns"]
-        self._files = {
-            part: ArrayFile(
-                folder / entry["file"], entry["dtype"], tuple(entry["shape"]), entry["sha256"]
-            )
-            for part, entry in manifest["files"].items()
-        }
+        self.name = manifest.name
+        self.layout = manifest.layout
+        self.n_samples = manifest.n_samples
+        self.ranges = manifest.ranges
+        self.token = manifest.token
+        self.metadata_names = manifest.metadata
+        self._files = files = manifest.files
         self._temporary = temporary
+        try:
+            self._data = stored_data(manifest.data, files)
+            self._y = array_file(files, "y") if "y" in files else None
+            self._metadata = [
+                array_file(files, f"metadata{i}") for i in range(len(self.metadata_names))
+            ]
+            self._rows = array_file(files, "rows")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedSplitsError(
+                f"{folder / MANIFEST} does not say how the data are stored ({error!r}); persist "
+                "the splits again."
+            ) from error
+        for file in files.values():
+            file.check_size()
 
     def __len__(self) -> int:
         return len(self.ranges)
@@ -201,17 +250,21 @@ class Splits:
     @cached_property
     def rows(self) -> Rows:
         """``rows[p]`` is the row of the original dataset that is stored at position p."""
-        return self._files["rows"].open("r")
+        return self._rows.open("r")
 
     def open_arrays(self, mmap_mode: MapMode | None = "c") -> tuple[Any, Any]:
-        """Open all stored rows of X and of y (None if there are no targets)."""
-        y = self._files["y"].open(mmap_mode) if "y" in self._files else None
-        if self._csr_columns is None:
-            return self._files["X"].open(mmap_mode), y
-        data, indices, indptr = (
-            self._files[part].open(mmap_mode) for part in ("data", "indices", "indptr")
-        )
-        return _MappedCSR(data, indices, indptr, self._csr_columns), y
+        """Open all stored rows of X and of y (None if there are no targets).
+
+        Of X only an array is one; for other kinds of data it is something whose slices are what
+        `Split.load` gives.
+        """
+        y = None if self._y is None else self._y.open(mmap_mode)
+        return self._data.open(mmap_mode), y
+
+    def open_metadata(self, mmap_mode: MapMode | None = "c") -> Metadata:
+        """Open all stored rows of the metadata of the samples, by name."""
+        arrays = [file.open(mmap_mode) for file in self._metadata]
+        return dict(zip(self.metadata_names, arrays, strict=True))
 
     def load_whole(self) -> tuple[Any, Any]:
         """Load all rows of the dataset, each once, in the order in which they are stored.
@@ -219,8 +272,8 @@ class Splits:
         Returns
         -------
         X, y
-            Views of copy-on-write maps in the ring and line layouts, copies in the block layout; y
-            is None if there are no targets.
+            As from `Split.load`: views of copy-on-write maps in the ring and line layouts, copies
+            in the block layout; y is None if there are no targets.
 
         Raises
         ------
@@ -228,6 +281,18 @@ class Splits:
             If some rows are in no split, and so were not stored.
         """
         return self._load(self._first_places())
+
+    def load_whole_metadata(self) -> Metadata:
+        """Load the metadata of all samples, by name, with their rows as from `load_whole`.
+
+        Raises
+        ------
+        SplitsError
+            If some rows are in no split, and so were not stored.
+        """
+        places = self._first_places()
+        arrays = self.open_metadata()
+        return {name: self._take(array, places) for name, array in arrays.items()}
 
     def as_cv(self) -> tuple[Any, Any, list[tuple[Rows, Rows]]]:
         """Give the data and the splits in the form that scikit-learn's own tools take.
@@ -258,11 +323,13 @@ class Splits:
     def _load(self, places: Rows) -> tuple[Any, Any]:
         """Load the rows at these places, which are in order; each row of the dataset is at one."""
         X, y = self.open_arrays()
+        return self._take(X, places), None if y is None else self._take(y, places)
+
+    def _take(self, stored: Any, places: Rows) -> Any:
         end = int(places[-1]) + 1
-        X, y = X[slice(0, end)], None if y is None else y[:end]
-        if end > self.n_samples:  # other rows lie between them
-            X, y = X[places], None if y is None else y[places]
-        return X, y
+        first = stored[slice(0, end)]
+        # In a block, other rows lie between them.
+        return take_rows(first, places) if end > self.n_samples else first
 
     def _first_places(self) -> Rows:
         """Where each row is stored first, in the order of storage."""
@@ -327,27 +394,6 @@ class Splits:
             self._temporary.cleanup()
 
 
-class _MappedCSR:
-    """The stored rows of a sparse matrix; a slice of rows is a CSR matrix over the same maps."""
-
-    def __init__(
-        self, data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], n_columns: int
-    ) -> None:
-        self._data, self._indices, self._indptr = data, indices, indptr
-        self._n_columns = n_columns
-
-    def __getitem__(self, rows: slice) -> sparse.csr_matrix:
-        start, stop = self._indptr[rows.start], self._indptr[rows.stop]
-        # Only this array is copied, 4 or 8 bytes a row. It must begin with 0, and have the type of
-        # the indices, or scipy would convert both.
-        indptr = (self._indptr[rows.start : rows.stop + 1] - start).astype(self._indices.dtype)
-        return sparse.csr_matrix(
-            (self._data[start:stop], self._indices[start:stop], indptr),
-            shape=(rows.stop - rows.start, self._n_columns),
-            copy=False,
-        )
-
-
 def open_splits(folder: str | Path, name: str) -> Splits:
     """Open splits that were persisted before.
 
@@ -379,44 +425,18 @@ def open_splits(folder: str | Path, name: str) -> Splits:
             + (f"Did you mean {similar[0]!r}? " if similar else "")
             + (f"There are: {', '.join(there)}." if there else "There are none at all there.")
         )
-    return read_manifest(dataset_folder)
-
-
-def read_manifest(
-    dataset_folder: Path, temporary: tempfile.TemporaryDirectory[str] | None = None
-) -> Splits:
-    """Open the dataset in a folder, which the splits own if it is temporary."""
-    path = dataset_folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}")
-        if manifest["format_version"] > FORMAT_VERSION:
-            raise SplitsError(
-                f"{path} is of format version {manifest['format_version']}, written by a newer "
-                f"mscourse; this one reads up to {FORMAT_VERSION}. Update mscourse."
-            )
-        splits = Splits(dataset_folder, manifest, temporary)
-    except FileNotFoundError as error:
-        raise SplitsNotFoundError(f"There are no splits in {dataset_folder}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedSplitsError(
-            f"{path} is not a manifest of splits ({error!r}); persist them again."
-        ) from error
-    for file in splits._files.values():
-        file.check_size()
-    return splits
+    return Splits(dataset_folder, read_manifest(dataset_folder))
 
 
 def _reopen(dataset_folder: Path, token: str) -> Splits:
     """Open the very version that was sent here, in a process that got its path."""
-    splits = read_manifest(dataset_folder)
-    if splits.token != token:
+    manifest = read_manifest(dataset_folder)
+    if manifest.token != token:
         raise SplitsError(
             f"The splits in {dataset_folder} were written anew since they were opened. "
             "Open them again, and start the search again."
         )
-    return splits
+    return Splits(dataset_folder, manifest)
 
 
 def _read_through(paths: Iterable[Path]) -> float:
@@ -428,12 +448,3 @@ def _read_through(paths: Iterable[Path]) -> float:
             while file.readinto(buffer):
                 pass
     return time.perf_counter() - start_s
-
-
-def check_name(name: str) -> None:
-    """Refuse a dataset name that would lead elsewhere."""
-    if not name or name != Path(name).name or name.startswith("."):
-        raise ParameterError(
-            f"name must be a plain folder name such as 'digits', not {name!r}; "
-            "the place goes into folder."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from helpers import files_below
 from scipy import sparse
@@ -99,17 +101,58 @@ def test_targets_of_all_kinds(tmp_path, y):
         assert y_train.dtype == y.dtype
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (pl.Series([1, 0] * 30), np.array([1, 0] * 30)),
+        (pd.Series(["yes", "no"] * 30), np.array(["yes", "no"] * 30)),
+        (pd.Series(["a", "b"] * 30, dtype="category"), np.array(["a", "b"] * 30)),
+        (pd.Series([3, 4] * 30, dtype="category"), np.array([3, 4] * 30)),
+        (pl.Series(["a", "b"] * 30, dtype=pl.Categorical), np.array(["a", "b"] * 30)),
+        (pd.Series([True, False] * 30, dtype="boolean"), np.array([True, False] * 30)),
+        (pd.Series([1, 2] * 30, dtype="Int64"), np.array([1, 2] * 30)),
+        (np.array([1, 2] * 30, dtype=object), np.array([1, 2] * 30)),
+        (np.array([1, np.nan] * 30, dtype=object), np.array([1, np.nan] * 30)),
+        (np.array([True, False] * 30, dtype=object), np.array([True, False] * 30)),
+        (np.array(["é", ""] * 30, dtype=object), np.array(["é", ""] * 30)),
+        (np.array(["a", "b"] * 30, dtype=np.dtypes.StringDType()), np.array(["a", "b"] * 30)),
+        (["a", "b"] * 30, np.array(["a", "b"] * 30)),
+        # A frame of one column is that column; an array of one column stays as it is.
+        (pd.DataFrame({"y": ["a", "b"] * 30}), np.array(["a", "b"] * 30)),
+        (pl.DataFrame({"y": [0.5, 1] * 30}), np.array([0.5, 1] * 30)),
+        (Y.reshape(N, 1), Y.reshape(N, 1)),
+        (pd.DataFrame({"a": Y, "b": -Y}), np.stack([Y, -Y], axis=1)),
+        (pd.DataFrame({"a": ["x"] * N, "b": ["yy"] * N}), np.array([["x", "yy"]] * N)),
+    ],
+)
+def test_targets_become_plain_arrays(tmp_path, given, expected):
+    splits = mscourse.persist_cv_splits(X, given, folder=tmp_path, name="d", cv=KFold(3))
+    _, y_train, _, y_test = splits[1].load()
+    assert y_train.dtype == expected.dtype
+    np.testing.assert_array_equal(y_train, expected[splits[1].train_indices])
+    np.testing.assert_array_equal(y_test, expected[splits[1].test_indices])
+
+
+def test_strings_in_a_frame_of_one_column_are_stratified(tmp_path):
+    y = pd.DataFrame({"y": ["a"] * 50 + ["b"] * 10})
+    for split in mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=5):
+        assert (split.load()[3] == "b").sum() == 2
+
+
 def test_data_of_all_kinds(tmp_path):
     for data in (
         X.astype(np.float32),
         X.tolist(),
         np.asfortranarray(X),
         X.reshape(N, 2, 2),
+        X.astype(np.float16),
+        np.where(X > 1, np.nan, X),
         X[:, 0],
-        np.array([f"text {i}" for i in range(N)]),
+        pd.Series(X[:, 0]),
+        pl.Series(X[:, 0]),
         np.arange(N).astype("datetime64[D]"),
+        np.array([b"bytes"] * N),
         np.zeros((N, 0)),
-        pd.DataFrame(X, columns=list("abcd")),
         X > 0,
     ):
         splits = mscourse.persist_cv_splits(data, folder=tmp_path, name="d", cv=KFold(3))
@@ -118,9 +161,6 @@ def test_data_of_all_kinds(tmp_path):
         np.testing.assert_array_equal(X_train, array[splits[0].train_indices])
         np.testing.assert_array_equal(X_test, array[splits[0].test_indices])
         assert X_train.dtype == array.dtype
-    frame = pd.DataFrame({"y": ["yes", "no", "no"] * (N // 3)})
-    splits = mscourse.persist_cv_splits(X, frame["y"], folder=tmp_path, name="d", cv=2)
-    assert splits[0].load()[1].dtype == "<U3"
 
 
 def test_dtype_converts_while_it_writes(tmp_path):
@@ -128,12 +168,23 @@ def test_dtype_converts_while_it_writes(tmp_path):
     X_train = splits[0].load()[0]
     assert X_train.dtype == np.float32
     np.testing.assert_array_equal(X_train, X[splits[0].train_indices].astype(np.float32))
-    mixed = pd.DataFrame(X).astype(object)
-    splits = mscourse.persist_cv_splits(mixed, folder=tmp_path, name="d", cv=3, dtype="float64")
-    np.testing.assert_array_equal(splits[0].load()[0], X[splits[0].train_indices])
+    for objects in (X.astype(object), X.astype(str)):
+        splits = mscourse.persist_cv_splits(
+            objects, folder=tmp_path, name="d", cv=3, dtype="float64"
+        )
+        np.testing.assert_array_equal(splits[0].load()[0], X[splits[0].train_indices])
 
 
-@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix, sparse.coo_array])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.csr_array,
+        sparse.coo_array,
+        sparse.dia_array,
+    ],
+)
 @pytest.mark.parametrize("cv", [KFold(4, shuffle=True, random_state=0), TimeSeriesSplit(3)])
 def test_sparse_data_stay_sparse_and_are_not_copied(tmp_path, kind, cv):
     dense = np.where(X > 0.5, X, 0.0)
@@ -141,8 +192,8 @@ def test_sparse_data_stay_sparse_and_are_not_copied(tmp_path, kind, cv):
     splits = mscourse.persist_cv_splits(kind(dense), Y, folder=tmp_path, name="s", cv=cv)
     for split in splits:
         X_train, _, X_test, _ = split.load()
-        assert sparse.issparse(X_train)
-        assert X_train.format == "csr"
+        container = sparse.csr_matrix if kind.__name__.endswith("matrix") else sparse.csr_array
+        assert type(X_train) is type(X_test) is container
         np.testing.assert_array_equal(X_train.toarray(), dense[split.train_indices])
         np.testing.assert_array_equal(X_test.toarray(), dense[split.test_indices])
         for part in (X_train.data, X_train.indices):
@@ -279,6 +330,82 @@ def test_warm_reads_once_per_host(tmp_path, client):
         splits.warm(client)
 
 
+# -- metadata of the samples -----------------------------------------------------------------------
+
+WEIGHT = np.linspace(0, 1, N)
+METADATA = {
+    "sample_weight": WEIGHT,
+    "region": ["north", "süd", ""] * (N // 3),
+    "when": np.arange(N).astype("datetime64[D]"),
+    "costs": pd.DataFrame({"a": WEIGHT, "b": -WEIGHT}),
+    "known": pl.Series([True, False] * (N // 2)),
+}
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [KFold(4), TimeSeriesSplit(3), ShuffleSplit(3, random_state=0)],
+    ids=["ring", "line", "block"],
+)
+def test_metadata_are_sliced_with_the_rows(tmp_path, cv):
+    given = {"folder": tmp_path, "name": "d", "cv": cv, "random_state": 0}
+    splits = mscourse.persist_cv_splits(X, Y, metadata=METADATA, **given)
+    assert splits.metadata_names == tuple(METADATA)
+    assert files_below(tmp_path) == {
+        f"d/{path.name}" for path in (*splits.folder.glob("*.npy"), splits.folder / "manifest.json")
+    }
+    arrays = {name: np.asarray(values) for name, values in METADATA.items()}
+    stored = splits.open_metadata("r")
+    assert list(stored) == list(METADATA)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(stored[name], array[splits.rows])
+        assert stored[name].dtype.kind == array.dtype.kind
+    for split in splits:
+        for mmap_mode in ("c", "r", None):
+            train, test = split.load_metadata(mmap_mode, n_train=5)
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(train[name], array[split.train_indices[:5]])
+                np.testing.assert_array_equal(test[name], array[split.test_indices])
+        train, test = split.load_metadata()
+        assert len(train["region"]) == split.n_train
+        assert train["sample_weight"].base is test["sample_weight"].base
+        assert isinstance(train["sample_weight"].base, np.memmap)
+        with pytest.raises(mscourse.ParameterError, match="n_train must be between 1 and"):
+            split.load_metadata(n_train=0)
+    splits.verify()
+
+
+def test_metadata_of_the_whole_dataset(tmp_path):
+    for cv in (KFold(4), TimeSeriesSplit(3), [(range(40), range(40, 60)), (range(20), [20])]):
+        splits = mscourse.persist_cv_splits(
+            X, Y, metadata={"number": np.arange(N)}, folder=tmp_path, name="d", cv=cv
+        )
+        number = splits.load_whole_metadata()["number"]
+        assert sorted(number) == list(range(N))
+        np.testing.assert_array_equal(splits.load_whole()[0], X[number])
+        np.testing.assert_array_equal(splits.as_cv()[1], Y[number])
+
+
+def test_there_need_be_no_metadata(tmp_path):
+    for metadata in (None, {}):
+        splits = mscourse.persist_cv_splits(X, Y, metadata=metadata, folder=tmp_path, name="d")
+        assert splits.metadata_names == ()
+        assert splits[0].load_metadata() == ({}, {})
+        assert splits.load_whole_metadata() == {}
+
+
+def test_metadata_travel_to_engines(tmp_path, client):
+    splits = mscourse.persist_cv_splits(
+        X, Y, metadata={"sample_weight": WEIGHT}, folder=tmp_path, name="d"
+    )
+
+    def total(split):
+        return float(split.load_metadata()[0]["sample_weight"].sum())
+
+    split = splits[1]
+    assert client[0].apply_sync(total, split) == pytest.approx(WEIGHT[split.train_indices].sum())
+
+
 # -- faults ----------------------------------------------------------------------------------------
 
 
@@ -317,6 +444,114 @@ def test_a_newer_format_is_named(tmp_path):
         mscourse.open_splits(tmp_path, "d")
 
 
+def test_the_first_format_is_still_read(tmp_path):
+    """As version 0.1 wrote it: no kind of data, no metadata."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    dense = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]])
+    csr = sparse.csr_matrix(dense)
+    arrays = {
+        "X": dense,
+        "data": csr.data,
+        "indices": csr.indices.astype(np.int32),
+        "indptr": csr.indptr.astype(np.int64),
+        "y": np.array([7, 8, 9]),
+        "rows": np.array([2, 0, 1]),
+    }
+    entries = {}
+    for part, array in arrays.items():
+        path = folder / f"{part}-0123abcd.npy"
+        np.save(path, array)
+        entries[part] = {
+            "file": path.name,
+            "dtype": array.dtype.str,
+            "shape": list(array.shape),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+    for csr_columns, parts in ((None, ["X"]), (2, ["data", "indices", "indptr"])):
+        manifest = {
+            "format": "mscourse splits",
+            "format_version": 1,
+            "name": "old",
+            "cv": "KFold(2)",
+            "random_state": None,
+            "token": "0123abcd",
+            "layout": "block",
+            "n_samples": 3,
+            "csr_columns": csr_columns,
+            "files": {part: entries[part] for part in (*parts, "y", "rows")},
+            "ranges": [[0, 2, 2, 3]],
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        splits = mscourse.open_splits(tmp_path, "old")
+        splits.verify()
+        assert splits.metadata_names == ()
+        X_train, y_train, X_test, y_test = splits[0].load()
+        if csr_columns is not None:
+            assert isinstance(X_train, sparse.csr_matrix)
+            X_train, X_test = X_train.toarray(), X_test.toarray()
+        np.testing.assert_array_equal(X_train, dense[:2])
+        np.testing.assert_array_equal(X_test, dense[2:])
+        assert (y_train.tolist(), y_test.tolist()) == ([7, 8], [9])
+        assert pickle.loads(pickle.dumps(splits)).n_samples == 3
+
+
+@pytest.mark.parametrize("part", ["X", "y", "rows"])
+@pytest.mark.parametrize(
+    "file", ["/outside.npy", "../outside.npy", "a/b.npy", "a\\b.npy", "c:b.npy", "..", ".", "", 3]
+)
+def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, part, file):
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path / "f", name="d")
+    outside = tmp_path / "f" / "outside.npy"
+    content = (splits.folder / splits._files[part].path.name).read_bytes()
+    outside.write_bytes(content)
+    if file == "/outside.npy":
+        file = str(outside)
+    path = splits.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][part]["file"] = file
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(mscourse.DamagedSplitsError, match="persist them again"):
+        mscourse.open_splits(tmp_path / "f", "d")
+    # Nor is what it names removed when the dataset is replaced.
+    mscourse.persist_cv_splits(X, Y, folder=tmp_path / "f", name="d")
+    assert outside.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"kind": "pickle"}},
+        {"data": {"kind": "csr", "n_columns": 4, "container": "matrix"}},
+        {"data": {"kind": "csr"}},
+        {"data": {"kind": "arrow", "library": "os"}},
+        {"data": {}},
+        {"data": None},
+        {"metadata": ["sample_weight"]},
+        {"files": {}},
+        {"ranges": [[0, 48, 48, 1000]]},
+        {"ranges": [[-1, 48, 48, 60]]},
+        {"ranges": [[1, 2, 3]]},
+    ],
+)
+def test_a_manifest_of_nonsense_is_damage(tmp_path, change):
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
+    path = splits.folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(mscourse.DamagedSplitsError, match=r"manifest\.json"):
+        mscourse.open_splits(tmp_path, "d")
+
+
+def test_no_manifest_makes_python_objects(tmp_path):
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
+    path = splits.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["X"]["dtype"] = "|O"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(mscourse.DamagedSplitsError, match="Python objects"):
+        mscourse.open_splits(tmp_path, "d")
+
+
 def test_a_name_with_a_typo(tmp_path):
     mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="digits")
     with pytest.raises(mscourse.SplitsNotFoundError, match="Did you mean 'digits'"):
@@ -328,11 +563,38 @@ def test_a_name_with_a_typo(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"X": pd.DataFrame({"a": ["x", "y"] * 30, "b": range(60)})}, "Python objects"),
+        ({"X": np.array([[1, "x"]] * N, dtype=object)}, "Python objects"),
         ({"X": 3.0}, "must be an array with rows"),
+        ({"X": [[1, 2], [3]]}, "X is not an array"),
+        ({"X": sparse.coo_array(X[:, 0])}, "two dimensions"),
+        ({"dtype": "flaot64"}, "flaot64"),
+        ({"dtype": "U5"}, "strings are stored as text"),
+        ({"metadata": X[:, 0]}, "must be a dict of arrays"),
+        ({"metadata": {"sample weight": X[:, 0]}}, "'sample weight'; it must be the name"),
+        ({"metadata": {"../w": X[:, 0]}}, "'../w'; it must be the name"),
+        ({"metadata": {3: X[:, 0]}}, "has the name 3"),
+        ({"metadata": {"w": X[:-1, 0]}}, r"X has 60 rows, but metadata\['w'\] has 59"),
+        ({"metadata": {"w": X.reshape(N, 2, 2)}}, r"metadata\['w'\] must have one or two dim"),
+        ({"metadata": {"w": [object()] * N}}, r"metadata\['w'\] holds Python objects"),
+        ({"metadata": {"w": ["a", None] * 30}}, r"metadata\['w'\] has a missing value in row 1"),
+        ({"metadata": {"w": np.zeros(N, "V8")}}, r"metadata\['w'\] is of dtype"),
+        ({"metadata": {"w": sparse.csr_matrix(X)}}, r"metadata\['w'\] is sparse"),
+        ({"groups": Y[:-1]}, "X has 60 rows, but groups has 59"),
         ({"y": Y[:-1]}, "X has 60 rows, but y has 59"),
         ({"y": np.zeros((N, 1, 1))}, "one or two dimensions"),
         ({"y": [object()] * N, "cv": KFold(3)}, "Python objects"),
+        ({"y": ["a", 1] * 30}, r"Python objects of several types \(str, number\)"),
+        ({"y": np.array([True, 2] * 30, dtype=object)}, r"several types \(bool, number\)"),
+        ({"y": pd.DataFrame({"a": ["x"] * N, "b": 1})}, r"several types \(str, number\)"),
+        ({"y": ["a", "b", None] * 20}, r"y has a missing value in row 2 \(None\)"),
+        ({"y": [1, "a"] * 30}, r"Python objects of several types \(number, str\)"),
+        ({"y": [np.nan, "a"] * 30}, r"y has a missing value in row 0 \(nan\)"),
+        ({"y": ["a", np.nan] * 30}, r"y has a missing value in row 1 \(nan\)"),
+        ({"y": pd.Series(["a", None] * 30)}, "y has a missing value in row 1"),
+        ({"y": pd.Series(["a", None] * 30, dtype="category")}, "y has a missing value in row 1"),
+        ({"y": pl.Series(["a", None] * 30)}, "y has a missing value in row 1"),
+        ({"y": pd.DataFrame({"a": ["x"] * N, "b": ["y"] * 59 + [None]})}, "value in row 59"),
+        ({"y": np.array([1, None] * 30, dtype=object)}, "y has a missing value in row 1"),
         ({"y": sparse.csr_matrix(Y)}, "toarray"),
         ({"cv": 1}, "cv=1"),
         ({"cv": KFold(61)}, "cv=KFold"),
@@ -352,7 +614,7 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path, arguments, says):
 
 
 def test_values_that_do_not_convert(tmp_path):
-    data = pd.DataFrame({"a": ["1", "two"] * 30})
+    data = np.array(["1", "two"] * 30)
     with pytest.raises(mscourse.ParameterError, match="two"):
         mscourse.persist_cv_splits(data, folder=tmp_path, name="d", dtype="float64")
     assert not list(tmp_path.iterdir())
