@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from mscourse.evaluation import Evaluation
     from mscourse.halving import HalvingSearch, halving_search
+    from mscourse.handle import CandidateSearch, Search
     from mscourse.memory import (
         HostMemory,
         ProcessMemory,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mscourse.monitor import MemoryMonitor
     from mscourse.persist import persist_cv_splits
     from mscourse.scaling import Extrapolation
-    from mscourse.search import Search, grid_search, random_search
+    from mscourse.search import grid_search, random_search
     from mscourse.splits import Split, Splits, open_splits
 
 _NAMES_OF_MODULE = {
@@ -68,16 +69,18 @@ _NAMES_OF_MODULE = {
     ),
     "evaluation": ("Evaluation",),
     "halving": ("HalvingSearch", "halving_search"),
+    "handle": ("CandidateSearch", "Search"),
     "memory": ("HostMemory", "ProcessMemory", "engines_memory", "hosts_memory", "process_memory"),
     "monitor": ("MemoryMonitor",),
     "persist": ("persist_cv_splits",),
     "scaling": ("Extrapolation",),
-    "search": ("Search", "grid_search", "random_search"),
+    "search": ("grid_search", "random_search"),
     "splits": ("Split", "Splits", "open_splits"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 
 __all__ = [
+    "CandidateSearch",
     "CheckerError",
     "ClusterError",
     "DamagedSplitsError",

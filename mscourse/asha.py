@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mscourse.evaluation import Evaluation, Params
+from mscourse.evaluation import Params
+from mscourse.pools import EngineId
 from mscourse.scheduler import Item
 
 N_SAMPLES = "n_samples"
@@ -212,7 +213,9 @@ class Promotions:
             return len(self._waiting)
         return len(self._waiting) + self._n_splits * self._asha.n_ready
 
-    def take(self, n: int) -> Sequence[Item]:
+    def take(
+        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+    ) -> Sequence[Item]:
         """Hand out about as much work as ``n`` items of the bottom rung are, and one at least.
 
         If there is only one engine, a candidate is begun when the one before is done, so that what
@@ -231,18 +234,18 @@ class Promotions:
                 self._n_under_way += 1
             return items
 
-    def take_in(self, evaluation: Evaluation) -> None:
-        """Learn what has come of an item."""
+    def learn(self, candidate: int, split: int, score: float) -> None:
+        """Learn what has come of an item: its test score."""
         with self._lock:
             self._n_under_way -= 1
             self._n_done += 1
-            rung, scores = self._scores[evaluation.candidate]
-            scores[evaluation.split] = evaluation.test_score
+            rung, scores = self._scores[candidate]
+            scores[split] = score
             if len(scores) == self._n_splits:
-                del self._scores[evaluation.candidate]
+                del self._scores[candidate]
                 # In the order of the splits: a sum in another order may differ in the last bit.
                 mean = np.mean([scores[split] for split in range(self._n_splits)])
-                self._asha.record(evaluation.candidate, rung, float(mean))
+                self._asha.record(candidate, rung, float(mean))
             self.n_total = self._n_splits * self._asha.n_expected
             self.progress = max(self.progress, self._n_done / self.n_total)
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
+import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from sklearn.metrics import check_scoring
+import psutil
+from sklearn import get_config
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from mscourse.errors import ParameterError
 from mscourse.evaluation import SINGLE_METRIC, Evaluator, Params
 from mscourse.splits import Splits
+
+# How much of a host's memory its engines may use together for what candidates share.
+_PREFIX_PART = 0.25
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
@@ -22,19 +31,40 @@ def checked_evaluator(
     estimator: Any,
     candidates: Sequence[Params],
     splits: Splits,
-    scoring: Scoring,
+    *,
+    scoring: Scoring = None,
     rank_by: str | None = None,
     return_train_score: bool = True,
     error_score: float | Literal["raise"] = math.nan,
+    random_state: int | None = 0,
+    timeout_s: float | None = None,
+    prefix_cache_bytes: int | None = 0,
 ) -> Evaluator:
-    """Check what the evaluations of a search or a curve have in common, and put it together."""
+    """Check what the evaluations of a search or a curve have in common, and put it together.
+
+    Of the candidates only the names of their parameters matter.
+    """
     check_splits(splits)
     check_estimator(estimator)
     check_parameter_names(estimator, candidates)
     raise_errors = error_score == "raise"
-    if not raise_errors and not isinstance(error_score, int | float):
+    if not raise_errors and not _is_number(error_score):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
+    if timeout_s is not None and not (_is_number(timeout_s) and 0 < timeout_s < math.inf):
+        raise ParameterError(
+            f"timeout_s must be a positive number of seconds, or None, not {timeout_s!r}."
+        )
+    if prefix_cache_bytes is None:
+        # An engine cannot know how many others its host has: usually one for each core.
+        total_bytes = psutil.virtual_memory().total
+        prefix_cache_bytes = int(_PREFIX_PART * total_bytes / (os.cpu_count() or 1))
+    elif not _is_number(prefix_cache_bytes) or prefix_cache_bytes < 0:
+        raise ParameterError(
+            "prefix_cache_bytes must be a number of bytes, 0 to share nothing, or None, not "
+            f"{prefix_cache_bytes!r}."
+        )
     scorer, metrics = checked_scorers(estimator, scoring, rank_by)
+    fit_metadata, score_metadata = _routed_metadata(estimator, scorer, splits)
     return Evaluator(
         estimator,
         splits,
@@ -42,7 +72,67 @@ def checked_evaluator(
         metrics,
         return_train_score=return_train_score,
         error_score=math.nan if raise_errors else float(error_score),
+        seed=checked_seed(random_state),
+        fit_metadata=fit_metadata,
+        score_metadata=score_metadata,
+        config=get_config(),
+        timeout_s=timeout_s,
+        prefix_cache_bytes=int(prefix_cache_bytes),
+        scores_by_predictions=_scores_by_predictions(scoring),
     )
+
+
+def checked_seed(random_state: int | None) -> int:
+    """Give a seed; one that differs each time for None."""
+    if random_state is None:
+        return secrets.randbits(31)
+    if not isinstance(random_state, int | np.integer) or isinstance(random_state, bool):
+        raise ParameterError(f"random_state must be an integer or None, not {random_state!r}.")
+    return int(random_state)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _scores_by_predictions(scoring: Scoring) -> bool:
+    """Whether scores depend on what is predicted, not on how the estimator is made."""
+    if scoring is None or isinstance(scoring, str):
+        return True
+    if callable(scoring):
+        return isinstance(scoring, type(get_scorer("accuracy")).__mro__[1])  # of make_scorer
+    each = scoring.values() if isinstance(scoring, Mapping) else scoring
+    return all(map(_scores_by_predictions, each))
+
+
+def _routed_metadata(
+    estimator: Any, scorer: Callable[..., Any], splits: Splits
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell which of the persisted metadata ``fit`` gets, and which the scorer."""
+    names = splits.metadata_names
+    if not names:
+        return (), ()
+    if not get_config()["enable_metadata_routing"]:
+        accepts = "sample_weight" in names and _accepts_sample_weight(scorer)
+        return names, ("sample_weight",) if accepts else ()
+    router = (
+        MetadataRouter(owner="The search")
+        .add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+        .add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
+    )
+    try:
+        routed = process_routing(router, "fit", **{name: name for name in names})
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"The metadata of the splits ({', '.join(names)}) cannot be routed: {error}"
+        ) from error
+    return tuple(routed.estimator.fit), tuple(routed.scorer.score)
+
+
+def _accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
+    if hasattr(scorer, "_accept_sample_weight"):  # a scorer of scikit-learn, which asks likewise
+        return bool(scorer._accept_sample_weight())
+    return "sample_weight" in inspect.signature(scorer).parameters
 
 
 def check_one_metric(scoring: object) -> None:

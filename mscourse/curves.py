@@ -50,9 +50,7 @@ class LearningCurve(Run):
         train_sizes: NDArray[np.int64],
         engines: Engines,
     ) -> None:
-        self.candidates = list(candidates)
         self.train_sizes = train_sizes
-        self.n_splits = len(evaluator.splits)
         self.missing_classes = (
             _missing_classes(evaluator.splits, train_sizes)
             if is_classifier(evaluator.estimator)
@@ -60,11 +58,11 @@ class LearningCurve(Run):
         )
         jobs = [
             (candidate, params, split, int(train_sizes[size]))
-            for split in range(self.n_splits)
+            for split in range(len(evaluator.splits))
             for size in _spread(len(train_sizes))
-            for candidate, params in enumerate(self.candidates)
+            for candidate, params in enumerate(candidates)
         ]
-        super().__init__(evaluator, Queue(jobs), len(jobs), engines)
+        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines)
 
     def results(self, candidate: int = 0) -> dict[str, Any]:
         """Arrange what is done of one candidate as `sklearn.model_selection.learning_curve` does.
@@ -167,7 +165,7 @@ class LearningCurve(Run):
         return plots.score_against_fit_time(self, ax=ax)
 
     def __repr__(self) -> str:
-        errors = results.grouped_errors(self.evaluations())
+        errors = results.grouped_errors(self._log)
         lines = [self._headline(), *self.missing_classes, *errors]
         for number, params in enumerate(self.candidates):
             lines += ["", str(results.plain(params))] if params else [""]
@@ -196,13 +194,13 @@ class ValidationCurve(Run):
     ) -> None:
         self.param_name = param_name
         self.param_range = list(param_range)
-        self.n_splits = len(evaluator.splits)
+        candidates = [{param_name: value} for value in self.param_range]
         jobs = [
-            (value, {param_name: self.param_range[value]}, split)
-            for split in range(self.n_splits)
-            for value in _spread(len(self.param_range))
+            (value, candidates[value], split)
+            for split in range(len(evaluator.splits))
+            for value in _spread(len(candidates))
         ]
-        super().__init__(evaluator, Queue(jobs), len(jobs), engines)
+        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines)
 
     def results(self) -> dict[str, Any]:
         """Arrange what is done as `sklearn.model_selection.validation_curve` does, with the times.
@@ -234,7 +232,7 @@ class ValidationCurve(Run):
         return plots.validation_curve(self, ax=ax)
 
     def __repr__(self) -> str:
-        errors = results.grouped_errors(self.evaluations())
+        errors = results.grouped_errors(self._log)
         table = self.results()
         values = [results.label(value) for value in self.param_range]
         lines = [self._headline(), *errors, ""]
@@ -252,6 +250,7 @@ def learning_curve(
     params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     engines: Engines = None,
     scoring: str | Callable[..., float] | None = None,
+    timeout_s: float | None = None,
 ) -> LearningCurve:
     """Train on more and more rows of every split, on all engines; returns at once.
 
@@ -271,6 +270,8 @@ def learning_curve(
         As for `grid_search`.
     scoring : str or callable, optional
         One metric. By default ``estimator.score``.
+    timeout_s : float, optional
+        As for `grid_search`.
 
     Returns
     -------
@@ -290,7 +291,9 @@ def learning_curve(
     candidates = [dict(params)] if isinstance(params, Mapping) else [dict(each) for each in params]
     if not candidates:
         raise ParameterError("params is an empty list; give at least one candidate, or None.")
-    evaluator = checked_evaluator(estimator, candidates, splits, scoring)
+    evaluator = checked_evaluator(
+        estimator, candidates, splits, scoring=scoring, timeout_s=timeout_s
+    )
     sizes = _checked_sizes(train_sizes, min(split.n_train for split in splits))
     return LearningCurve(evaluator, candidates, sizes, engines)
 
@@ -303,12 +306,13 @@ def validation_curve(
     param_range: Sequence[Any],
     engines: Engines = None,
     scoring: str | Callable[..., float] | None = None,
+    timeout_s: float | None = None,
 ) -> ValidationCurve:
     """Evaluate one parameter at several values, on all engines; returns at once.
 
     Parameters
     ----------
-    estimator, splits, engines, scoring
+    estimator, splits, engines, scoring, timeout_s
         As for `learning_curve`.
     param_name : str
         The parameter.
@@ -331,7 +335,9 @@ def validation_curve(
     values = list(param_range)
     if not values:
         raise ParameterError("param_range is empty; give at least one value.")
-    evaluator = checked_evaluator(estimator, [{param_name: values[0]}], splits, scoring)
+    evaluator = checked_evaluator(
+        estimator, [{param_name: values[0]}], splits, scoring=scoring, timeout_s=timeout_s
+    )
     return ValidationCurve(evaluator, param_name, values, engines)
 
 

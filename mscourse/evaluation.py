@@ -11,12 +11,16 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import sklearn
 from sklearn.base import clone
 
-from mscourse.splits import Splits
+from mscourse import footprint, prefixes, timelimit
+from mscourse.prefixes import Prefix
+from mscourse.seeds import own_generators, reseed
+from mscourse.splits import Split, Splits
 
 Params = Mapping[str, Any]
 
@@ -43,7 +47,8 @@ class Evaluation:
         evaluation failed. A single metric is called "score". The train scores are None if they were
         not asked for.
     fit_time_s, score_time_s : float
-        Seconds that the fit and the scoring of the test set took.
+        Seconds that the fit and the scoring of the test set took. If candidates share the fitted
+        first steps of a pipeline, the fit of these counts where it was done.
     error : str or None
         Type and message of the exception, if the evaluation failed.
     error_traceback : str or None
@@ -52,6 +57,9 @@ class Evaluation:
         When the evaluation began, in seconds since the epoch, on the engine's clock.
     elapsed_s : float
         Seconds that it took in all: opening the split, the fit, and all scoring.
+    peak_anonymous_bytes : int or None
+        The most memory that the process held by itself meanwhile, all it held before included;
+        memory maps of persisted splits are not part of it. None where the system does not tell.
     host, pid
         Where it ran.
     engine : hashable or None
@@ -70,6 +78,7 @@ class Evaluation:
     error_traceback: str | None
     started_at_s: float
     elapsed_s: float
+    peak_anonymous_bytes: int | None
     host: str
     pid: int
     engine: Hashable = None
@@ -84,9 +93,27 @@ class Evaluation:
         """The test score by which candidates are ranked."""
         return next(iter(self.test_scores.values()))
 
-    def at(self, engine: Hashable) -> Evaluation:
-        """Say which engine it ran on, which only the client knows."""
-        return replace(self, engine=engine)
+
+class Outcome(NamedTuple):
+    """What an engine says of an evaluation: all that the client does not know already.
+
+    The fields are those of `Evaluation`, but for the scores: they are in the order of ``metrics``,
+    and empty if the evaluation failed.
+    """
+
+    n_train: int
+    metrics: tuple[str, ...]
+    test_scores: tuple[float, ...]
+    train_scores: tuple[float, ...]
+    fit_time_s: float
+    score_time_s: float
+    error: str | None
+    error_traceback: str | None
+    started_at_s: float
+    elapsed_s: float
+    peak_anonymous_bytes: int | None
+    host: str
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,19 @@ class Evaluator:
         Whether to score the train set too.
     error_score : float
         Score of an evaluation that fails.
+    seed : int
+        What the global random generators are seeded with, together with candidate and split.
+    fit_metadata, score_metadata : tuple of str
+        Names of the persisted metadata that ``fit`` and the scorer are given.
+    config : dict
+        The configuration of scikit-learn, as the client has it.
+    timeout_s : float or None
+        How long an evaluation may take.
+    prefix_cache_bytes : int
+        How much an engine may keep of what candidates share.
+    scores_by_predictions : bool
+        Whether the scorer sees only what the estimator predicts, so that it may be given the last
+        steps of a pipeline with transformed data.
     """
 
     estimator: Any
@@ -116,61 +156,74 @@ class Evaluator:
     metrics: tuple[str, ...] = (SINGLE_METRIC,)
     return_train_score: bool = True
     error_score: float = math.nan
+    seed: int = 0
+    fit_metadata: tuple[str, ...] = ()
+    score_metadata: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=sklearn.get_config)
+    timeout_s: float | None = None
+    prefix_cache_bytes: int = 0
+    scores_by_predictions: bool = False
     _latest: tuple[Params | None, bytes] = field(
         default=(None, b""), init=False, repr=False, compare=False
     )
 
     def __call__(
-        self, candidate: int, params: Params, split: int, n_train: int | None = None
-    ) -> Evaluation:
+        self,
+        candidate: int,
+        params: Params,
+        split: int,
+        n_train: int | None = None,
+        prefix: Prefix = (),
+    ) -> Outcome:
         """Evaluate one candidate on one split, or on the first ``n_train`` rows of its train set.
 
         An evaluation that raises becomes a record with its error. The arrays are mapped anew each
         time, copy-on-write, so that what an estimator does to them ends with the evaluation.
         """
+        if self.timeout_s is None:
+            return self._evaluate(candidate, params, split, n_train, prefix)
         started_at_s = time.time()
-        chosen = self.splits[split]
-        test_scores = self._error_scores()
-        train_scores = self._error_scores() if self.return_train_score else None
-        fit_time_s = score_time_s = 0.0
-        error = error_traceback = None
-        began_s = start_s = time.perf_counter()
         try:
-            X_train, y_train, X_test, y_test = chosen.load(n_train=n_train)
-            estimator = self._unfitted(params)
-            start_s = time.perf_counter()
-            try:
-                estimator.fit(X_train) if y_train is None else estimator.fit(X_train, y_train)
-            finally:
-                fit_time_s = time.perf_counter() - start_s
-            start_s = time.perf_counter()
-            scores = self._scores(estimator, X_test, y_test)
-            score_time_s = time.perf_counter() - start_s
-            if self.return_train_score:
-                train_scores = self._scores(estimator, X_train, y_train)
-            test_scores = scores
+            outcome: Outcome = timelimit.call(
+                self._evaluate, (candidate, params, split, n_train, prefix), self.timeout_s
+            )
+            return outcome
+        except timelimit.StoppedError as stopped:
+            return self.failed(str(stopped), split, n_train, started_at_s, stopped.elapsed_s)
+
+    def _evaluate(
+        self, candidate: int, params: Params, split: int, n_train: int | None, prefix: Prefix
+    ) -> Outcome:
+        started_at_s = time.time()
+        began_s = time.perf_counter()
+        chosen = self.splits[split]
+        work = _Work(self, candidate, chosen, n_train)
+        watch = footprint.watch()
+        error = error_traceback = None
+        try:
+            with own_generators, sklearn.config_context(**self.config):
+                work.do(params, prefix)
         except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()
         host, pid = _here()
-        return Evaluation(
-            candidate=candidate,
-            params=params,
-            split=split,
+        return Outcome(
             n_train=chosen.n_train if n_train is None else n_train,
-            train_scores=train_scores,
-            test_scores=test_scores,
-            fit_time_s=fit_time_s,
-            score_time_s=score_time_s,
+            metrics=tuple(work.test_scores) if error is None else self.metrics,
+            test_scores=tuple(work.test_scores.values()) if error is None else (),
+            train_scores=tuple(work.train_scores.values()) if error is None else (),
+            fit_time_s=work.fit_time_s,
+            score_time_s=work.score_time_s,
             error=error,
             error_traceback=error_traceback,
             started_at_s=started_at_s,
             elapsed_s=time.perf_counter() - began_s,
+            peak_anonymous_bytes=watch.end(),
             host=host,
             pid=pid,
         )
 
-    def _unfitted(self, params: Params) -> Any:
+    def unfitted(self, params: Params) -> Any:
         """Give an unfitted estimator with these parameters.
 
         The splits of a candidate follow each other, and to copy its estimator by pickle takes a
@@ -188,32 +241,37 @@ class Evaluator:
         return pickle.loads(pickled)
 
     def failed(
-        self, error: str, candidate: int, params: Params, split: int, n_train: int | None = None
-    ) -> Evaluation:
-        """Record an evaluation that took its engines with it, so that none could."""
-        return Evaluation(
-            candidate=candidate,
-            params=params,
-            split=split,
+        self,
+        error: str,
+        split: int,
+        n_train: int | None = None,
+        started_at_s: float = math.nan,
+        elapsed_s: float = math.nan,
+    ) -> Outcome:
+        """Record an evaluation that did not come to its end, so that it could not say anything."""
+        host, pid = ("", 0) if math.isnan(started_at_s) else _here()
+        return Outcome(
             n_train=self.splits[split].n_train if n_train is None else n_train,
-            train_scores=self._error_scores() if self.return_train_score else None,
-            test_scores=self._error_scores(),
+            metrics=self.metrics,
+            test_scores=(),
+            train_scores=(),
             fit_time_s=math.nan,
             score_time_s=math.nan,
             error=error,
             error_traceback=None,
-            started_at_s=math.nan,
-            elapsed_s=math.nan,
-            host="",
-            pid=0,
+            started_at_s=started_at_s,
+            elapsed_s=elapsed_s,
+            peak_anonymous_bytes=None,
+            host=host,
+            pid=pid,
         )
 
-    def _error_scores(self) -> dict[str, float]:
-        return dict.fromkeys(self.metrics, self.error_score)
-
-    def _scores(self, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+    def scores(
+        self, estimator: Any, X: Any, y: Any, metadata: Mapping[str, Any]
+    ) -> dict[str, float]:
         """Score by all metrics, first by the one that ranks."""
-        found = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
+        targets = () if y is None else (y,)
+        found = self.scorer(estimator, X, *targets, **metadata)
         by_name = found if isinstance(found, Mapping) else {SINGLE_METRIC: found}
         for name, score in by_name.items():
             if not isinstance(score, numbers.Number):
@@ -226,7 +284,84 @@ class Evaluator:
         return {name: float(by_name[name]) for name in dict.fromkeys([first, *by_name])}
 
 
-@functools.cache
+class _Work:
+    """One evaluation as far as it has come: what it has found when something raises counts too."""
+
+    def __init__(
+        self, evaluator: Evaluator, candidate: int, split: Split, n_train: int | None
+    ) -> None:
+        self._evaluator = evaluator
+        self._candidate = candidate
+        self._split = split
+        self._n_train = n_train
+        self.fit_time_s = self.score_time_s = 0.0
+        self.test_scores: dict[str, float] = {}
+        self.train_scores: dict[str, float] = {}
+
+    def do(self, params: Params, prefix: Prefix) -> None:
+        if prefix:
+            try:
+                self._fit_and_score(self._evaluator.unfitted(params), prefix)
+                return
+            except Exception:  # noqa: BLE001, S110  # whatever it is, it may be the sharing
+                # Data that are shared cannot be written to, and an estimator may want to. So it is
+                # done once more by itself, and what is raised then is its own.
+                pass
+            finally:
+                prefixes.release()
+        self._fit_and_score(self._evaluator.unfitted(params), ())
+
+    def _fit_and_score(self, estimator: Any, prefix: Prefix) -> None:
+        evaluator = self._evaluator
+        X_train, y_train, X_test, y_test = self._split.load(n_train=self._n_train)
+        in_train, in_test = self._metadata()
+        of_fit = _only(evaluator.fit_metadata, in_train)
+        of_test = _only(evaluator.score_metadata, in_test)
+
+        start_s = time.perf_counter()
+        shared = None
+        if prefix:
+            place = (self._split.splits.token, self._split.index, self._n_train or 0)
+            shared = prefixes.fitted(evaluator, place, estimator, prefix, X_train, y_train)
+            fitted, X_fit = shared.rest(estimator), shared.fit_data
+        else:
+            fitted, X_fit = estimator, X_train
+        reseed(evaluator.seed, self._candidate, self._split.index)
+        try:
+            fitted.fit(X_fit, **of_fit) if y_train is None else fitted.fit(X_fit, y_train, **of_fit)
+        finally:
+            self.fit_time_s = time.perf_counter() - start_s
+
+        def score(part: str, X: Any, y: Any, metadata: Mapping[str, Any]) -> dict[str, float]:
+            if shared is None:
+                return evaluator.scores(estimator, X, y, metadata)
+            if evaluator.scores_by_predictions:
+                return evaluator.scores(fitted, shared.transformed(part, X), y, metadata)
+            return evaluator.scores(shared.whole(fitted), X, y, metadata)
+
+        start_s = time.perf_counter()
+        test_scores = score("test", X_test, y_test, of_test)
+        self.score_time_s = time.perf_counter() - start_s
+        if evaluator.return_train_score:
+            of_train = _only(evaluator.score_metadata, in_train)
+            self.train_scores = score("train", X_train, y_train, of_train)
+        self.test_scores = test_scores
+
+    def _metadata(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        if not self._evaluator.fit_metadata and not self._evaluator.score_metadata:
+            return {}, {}
+        return self._split.load_metadata(n_train=self._n_train)
+
+
+def _only(names: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metadata[name] for name in names}
+
+
 def _here() -> tuple[str, int]:
-    """Name the host and the process; asked once, since a look-up of the name takes long."""
-    return socket.gethostname(), os.getpid()
+    return _host_name(), os.getpid()
+
+
+@functools.cache
+def _host_name() -> str:
+    """Name the host; asked once, since a look-up takes long."""
+    return socket.gethostname()

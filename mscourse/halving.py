@@ -17,25 +17,26 @@ none does: Li et al., *A System for Massively Parallel Hyperparameter Tuning*, M
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import numbers
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
+from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
 from mscourse.checks import Scoring, check_count, check_parameter_names, checked_evaluator
 from mscourse.errors import MSCourseError, ParameterError
-from mscourse.evaluation import Evaluation, Evaluator, Params
-from mscourse.pools import Engines
+from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.handle import TOP_SHOWN, Search
+from mscourse.log import Columns
+from mscourse.pools import EngineId, Engines
 from mscourse.results import Ranking
-from mscourse.search import Search, drawn_candidates, grid_candidates
 from mscourse.splits import Splits
 
 # Closer to 1 the rungs would hardly differ, and there would be hundreds.
@@ -72,26 +73,34 @@ class HalvingSearch(Search):
     def __init__(
         self,
         evaluator: Evaluator,
-        candidates: Sequence[Params],
+        candidates: Candidates,
         order: Sequence[int],
         ladder: Ladder,
         factor: float,
         engines: Engines,
         *,
         raise_errors: bool,
+        on_evaluation: Callable[[Evaluation], object] | None,
     ) -> None:
         self.resource = ladder.resource
         self._ladder = ladder
-        self._source = Promotions(Asha(order, len(ladder.steps), factor), candidates, ladder)
+        self._promotions = Promotions(Asha(order, len(ladder.steps), factor), candidates, ladder)
         super().__init__(
             evaluator,
             candidates,
-            self._source,
-            self._source.n_total,
+            self._promotions,
+            self._promotions.n_total,
             engines,
             raise_errors=raise_errors,
-            on_evaluation=self._source.take_in,
+            keeps_params=ladder.resource != N_SAMPLES,
+            learn=self._learn_score,
+            on_evaluation=on_evaluation,
         )
+
+    def _learn_score(self, candidate: int, split: int, outcome: Outcome, engine: EngineId) -> None:
+        failed = outcome.error is not None
+        score = self._evaluator.error_score if failed else outcome.test_scores[0]
+        self._promotions.learn(candidate, split, score)
 
     @property
     def n_total(self) -> int:
@@ -100,16 +109,16 @@ class HalvingSearch(Search):
         Each rung is expected to send on one part in ``factor``. It may be more, since a promotion
         is not waited for, and what was among the best may be overtaken.
         """
-        return self._source.n_total
+        return self._promotions.n_total
 
     @property
     def progress(self) -> float:
         """The part of the expected evaluations that is done, 0 to 1; never goes back."""
-        return self._source.progress
+        return self._promotions.progress
 
     def rungs(self) -> list[Rung]:
         """List the rungs from the bottom to the top, as far as they have come."""
-        return self._source.rungs()
+        return self._promotions.rungs()
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -138,16 +147,13 @@ class HalvingSearch(Search):
             scores are from there. ``rank_test_score`` puts the higher rung first, and ranks by
             score only within a rung.
         """
-        highest = list(self._highest_rungs())
-        candidates = list(self.candidates)
+        done = self._log.columns()
+        highest = list(self._highest_rungs(done))
+        candidates: list[Params] = list(self.candidates)
         for candidate, rung, _ in highest:
             candidates[candidate] = self._ladder.params(candidates[candidate], rung)
-        table = results.cv_results(
-            candidates,
-            self.n_splits,
-            itertools.chain.from_iterable(evaluations for _, _, evaluations in highest),
-            return_train_score=self._evaluator.return_train_score,
-        )
+        rows = np.concatenate([np.zeros(0, np.intp), *(rows for _, _, rows in highest)])
+        table = results.cv_results(candidates, self.n_splits, done.take(rows))
         rungs = [rung for _, rung, _ in highest]
         keys = [
             (-rung, results.nan_last(-mean))
@@ -191,10 +197,11 @@ class HalvingSearch(Search):
 
     def _comparable(self) -> list[Evaluation]:
         """List what is done in the bottom rung, the only one that all candidates go into."""
+        evaluations = self.evaluations()
         return [
-            replace(e, params=self.candidates[candidate])  # without the resource, which is the same
-            for candidate, done in self._done_by_candidate()
-            for e in done[: self.n_splits]
+            replace(evaluations[row], params=self.candidates[candidate])  # without the resource
+            for candidate, rows in self._rows_by_candidate(self._log.columns())
+            for row in rows[: self.n_splits].tolist()
         ]
 
     def _notes(self) -> list[str]:
@@ -204,13 +211,14 @@ class HalvingSearch(Search):
         )
         return [f"Rungs by {self._ladder.resource}: {'; '.join(counts)}", *super()._notes()]
 
-    def _ranking(self) -> Ranking:
+    def _ranking(self, n_top: int = TOP_SHOWN) -> Ranking:
+        done = self._log.columns()
         top = len(self._ladder.steps) - 1
         ranked, unranked = [], []
-        for candidate, rung, evaluations in self._highest_rungs():
+        for candidate, rung, rows in self._highest_rungs(done):
             params = self._ladder.params(self.candidates[candidate], rung)
             where = f"rung {rung}, {self._ladder.show(rung)}"
-            score = results.candidate_score(params, self.n_splits, evaluations, where)
+            score = results.candidate_score(params, self.n_splits, done.take(rows), where)
             if rung == top and score.n_done == self.n_splits:
                 ranked.append(score)
             else:
@@ -219,24 +227,28 @@ class HalvingSearch(Search):
         unranked.sort(
             key=lambda at: (-at[0], -at[1].n_done, results.nan_last(-at[1].validation.mean))
         )
-        return Ranking(ranked, [score for _, score in unranked])
+        n_more = max(0, len(ranked) - n_top) + max(0, len(unranked) - n_top)
+        return Ranking(ranked[:n_top], [score for _, score in unranked[:n_top]], n_more)
 
-    def _highest_rungs(self) -> Iterator[tuple[int, int, list[Evaluation]]]:
-        """Give each candidate's highest rung that is complete, and its evaluations there.
+    def _highest_rungs(self, done: Columns) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+        """Give each candidate's highest rung that is complete, and the rows of what is done there.
 
         If none is complete yet, it is the bottom rung.
         """
         n = self.n_splits
-        for candidate, done in self._done_by_candidate():
-            rung = max(0, len(done) // n - 1)
-            yield candidate, rung, done[rung * n : (rung + 1) * n]
+        for candidate, rows in self._rows_by_candidate(done):
+            rung = max(0, len(rows) // n - 1)
+            yield candidate, rung, rows[rung * n : (rung + 1) * n]
 
-    def _done_by_candidate(self) -> list[tuple[int, list[Evaluation]]]:
+    def _rows_by_candidate(self, done: Columns) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """Group what is done: a candidate's first ``n_splits`` are rung 0, the next rung 1, ..."""
-        done: dict[int, list[Evaluation]] = defaultdict(list)
-        for e in self.evaluations():
-            done[e.candidate].append(e)
-        return sorted(done.items())
+        by_candidate = np.argsort(done.candidate, kind="stable")
+        begun, starts = np.unique(done.candidate[by_candidate], return_index=True)
+        yield from (
+            zip(begun.tolist(), np.split(by_candidate, starts[1:]), strict=True)
+            if len(begun)
+            else ()
+        )
 
 
 def halving_search(
@@ -255,6 +267,8 @@ def halving_search(
     rank_by: str | None = None,
     return_train_score: bool = False,
     error_score: float | Literal["raise"] = math.nan,
+    timeout_s: float | None = None,
+    on_evaluation: Callable[[Evaluation], object] | None = None,
 ) -> HalvingSearch:
     """Search by asynchronous successive halving, on all engines; returns at once.
 
@@ -337,7 +351,15 @@ def halving_search(
         candidates = drawn_candidates(param_grid, n_iter, random_state)
         order = list(range(len(candidates)))
     evaluator = checked_evaluator(
-        estimator, candidates, splits, scoring, rank_by, return_train_score, error_score
+        estimator,
+        candidates.examples(),
+        splits,
+        scoring=scoring,
+        rank_by=rank_by,
+        return_train_score=return_train_score,
+        error_score=error_score,
+        random_state=random_state,
+        timeout_s=timeout_s,
     )
     rows = tuple(split.n_train for split in splits)
     if resource == N_SAMPLES:
@@ -350,7 +372,14 @@ def halving_search(
     ladder = Ladder(resource, _steps(least, most, factor), rows)
     raise_errors = error_score == "raise"
     return HalvingSearch(
-        evaluator, candidates, order, ladder, factor, engines, raise_errors=raise_errors
+        evaluator,
+        candidates,
+        order,
+        ladder,
+        factor,
+        engines,
+        raise_errors=raise_errors,
+        on_evaluation=on_evaluation,
     )
 
 

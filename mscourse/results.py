@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import html
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mscourse.evaluation import SINGLE_METRIC, Evaluation, Params
+from mscourse.evaluation import Params
+from mscourse.log import Columns, Log
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Mean:
     standard_error: float
 
     @classmethod
-    def of(cls, scores: Sequence[float]) -> Mean:
+    def of(cls, scores: Sequence[float] | NDArray[np.float64]) -> Mean:
         """Average some scores."""
         values = np.asarray(scores, dtype=float)
         if len(values) < 2:
@@ -83,17 +83,16 @@ class Ranking:
         Those with the most splits done, best mean first; failed ones last.
     unranked : list of CandidateScore
         Those with fewer splits done, the most advanced first.
+    n_more : int
+        How many there are beyond these.
     """
 
     ranked: list[CandidateScore]
     unranked: list[CandidateScore]
+    n_more: int = 0
 
 
-def rank(
-    candidates: Sequence[Params],
-    n_splits: int,
-    evaluations: Iterable[Evaluation],
-) -> Ranking:
+def rank(candidates: Sequence[Params], n_splits: int, done: Columns, n_top: int) -> Ranking:
     """Rank candidates by their mean test score.
 
     Parameters
@@ -102,33 +101,42 @@ def rank(
         All candidates of the search.
     n_splits : int
         How many splits each is to be evaluated on.
-    evaluations : iterable of Evaluation
+    done : Columns
         What is done.
+    n_top : int
+        Name no more than so many ranked ones, and as many unranked ones.
     """
-    done: dict[int, list[Evaluation]] = defaultdict(list)
-    for evaluation in evaluations:
-        done[evaluation.candidate].append(evaluation)
-    scores = [candidate_score(candidates[i], n_splits, done[i]) for i in sorted(done)]
-    most = max((score.n_done for score in scores), default=0)
-    ranked = [score for score in scores if score.n_done == most]
-    unranked = [score for score in scores if score.n_done < most]
-    ranked.sort(key=lambda score: nan_last(-score.validation.mean))
-    unranked.sort(key=lambda score: (-score.n_done, nan_last(-score.validation.mean)))
-    return Ranking(ranked, unranked)
+    if not len(done):
+        return Ranking([], [])
+    begun, row = np.unique(done.candidate, return_inverse=True)
+    scores = np.full((len(begun), n_splits), np.nan)
+    is_done = np.zeros(scores.shape, dtype=bool)
+    scores[row, done.split] = next(iter(done.test_scores.values()))
+    is_done[row, done.split] = True
+    n_done = is_done.sum(axis=1)
+    means = np.where(is_done, scores, 0.0).sum(axis=1) / n_done
+    by_mean = np.argsort(-means, kind="stable")  # nan comes last
+    is_complete = n_done[by_mean] == n_done.max()
+    ranked, others = by_mean[is_complete], by_mean[~is_complete]
+    unranked = others[np.argsort(-n_done[others], kind="stable")]
+
+    def score(i: int) -> CandidateScore:
+        return candidate_score(candidates[int(begun[i])], n_splits, done.take(row == i))
+
+    n_more = max(0, len(ranked) - n_top) + max(0, len(unranked) - n_top)
+    return Ranking([score(i) for i in ranked[:n_top]], [score(i) for i in unranked[:n_top]], n_more)
 
 
-def candidate_score(
-    params: Params, n_splits: int, done: Sequence[Evaluation], rung: str = ""
-) -> CandidateScore:
+def candidate_score(params: Params, n_splits: int, done: Columns, rung: str = "") -> CandidateScore:
     """Sum up the evaluations of one candidate."""
-    train = [e.train_score for e in done if e.train_score is not None]
+    train = next(iter(done.train_scores.values()), None)
     return CandidateScore(
         params=params,
         n_done=len(done),
         n_splits=n_splits,
-        n_failed=sum(e.error is not None for e in done),
-        validation=Mean.of([e.test_score for e in done]),
-        train=Mean.of(train) if train else None,
+        n_failed=int(done.failed.sum()),
+        validation=Mean.of(next(iter(done.test_scores.values()))),
+        train=None if train is None else Mean.of(train),
         rung=rung,
     )
 
@@ -138,38 +146,20 @@ def nan_last(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def cv_results(
-    candidates: Sequence[Params],
-    n_splits: int,
-    evaluations: Iterable[Evaluation],
-    *,
-    return_train_score: bool,
-) -> dict[str, Any]:
+def cv_results(candidates: Sequence[Params], n_splits: int, done: Columns) -> dict[str, Any]:
     """Arrange evaluations as scikit-learn's ``cv_results_``, with the same keys and types.
 
     Candidates without any evaluation are left out. What is missing of the others is nan, and so
     are their means: a mean over fewer splits would not compare.
     """
-    evaluations = sorted(evaluations, key=attrgetter("candidate"))
-    metrics = metric_names(evaluations)
-    table: dict[str, NDArray[np.float64]] = {
-        key: np.full((len(candidates), n_splits), np.nan)
-        for key in ("fit_time", "score_time", *_score_keys(metrics))
-    }
-    begun: list[int] = []
-    for e in evaluations:
-        i = e.candidate
-        if i not in begun[-1:]:
-            begun.append(i)
-        table["fit_time"][i, e.split] = e.fit_time_s
-        table["score_time"][i, e.split] = e.score_time_s
-        for name in metrics:
-            # One that failed may not know all metrics: a callable names them when it succeeds.
-            table[f"test_{name}"][i, e.split] = e.test_scores.get(name, e.test_score)
-            if e.train_scores is not None:
-                table[f"train_{name}"][i, e.split] = e.train_scores.get(name, e.train_score)
-    table = {key: values[begun] for key, values in table.items()}
-    params = [dict(candidates[i]) for i in begun]
+    columns = {"fit_time": done.fit_time_s, "score_time": done.score_time_s}
+    columns |= {f"test_{name}": scores for name, scores in done.test_scores.items()}
+    columns |= {f"train_{name}": scores for name, scores in done.train_scores.items()}
+    begun, row = np.unique(done.candidate, return_inverse=True)
+    table = {key: np.full((len(begun), n_splits), np.nan) for key in columns}
+    for key, values in columns.items():
+        table[key][row, done.split] = values
+    params = [dict(candidates[i]) for i in begun.tolist()]
 
     results: dict[str, Any] = {}
 
@@ -184,28 +174,17 @@ def cv_results(
     store("score_time", splits=False)
     results.update(_parameter_columns(params))
     results["params"] = params
-    for name in metrics:
+    for name in done.test_scores:
         store(f"test_{name}", splits=True)
         results[f"rank_test_{name}"] = _ranks(results[f"mean_test_{name}"])
-        if return_train_score:
+        if name in done.train_scores:
             store(f"train_{name}", splits=True)
     return results
 
 
-def metric_names(evaluations: Iterable[Evaluation]) -> list[str]:
-    """List the metrics, first the one by which candidates are ranked."""
-    names: dict[str, None] = {}
-    failed: dict[str, None] = {}
-    for e in evaluations:
-        (names if e.error is None else failed).update(dict.fromkeys(e.test_scores))
-    return list(names or failed or {SINGLE_METRIC: None})
-
-
-def _score_keys(metrics: Iterable[str]) -> list[str]:
-    return [f"{part}_{name}" for name in metrics for part in ("test", "train")]
-
-
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.int32]:
+    if not len(means):
+        return np.zeros(0, dtype=np.int32)
     worst = np.nanmin(means) - 1 if not np.isnan(means).all() else 0.0
     ranks: NDArray[np.int32] = rankdata(-np.nan_to_num(means, nan=worst), method="min").astype(
         np.int32
@@ -237,37 +216,37 @@ def _column_dtype(values: list[Any]) -> Any:
     return array.dtype if array.dtype.kind != "U" and array.ndim == 1 else object
 
 
-def grouped_errors(evaluations: Iterable[Evaluation]) -> list[str]:
+def grouped_errors(log: Log) -> list[str]:
     """Say what failed, one line for each different error."""
-    failed = [e for e in evaluations if e.error is not None]
-    counts = Counter(e.error for e in failed)
-    return [
-        f"{n} failed: {error} (first: split {first.split} of {plain(first.params)})"
-        for error, n in counts.most_common()
-        for first in [next(e for e in failed if e.error == error)]
-    ]
+    first: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+    for row, error in log.errors():
+        first.setdefault(error, row)
+        counts[error] += 1
+    lines = []
+    for error, n in counts.most_common():
+        where = log.record(first[error])
+        lines.append(f"{n} failed: {error} (first: split {where.split} of {plain(where.params)})")
+    return lines
 
 
-def text_report(headline: str, ranking: Ranking, errors: Sequence[str], n_top: int) -> str:
+def text_report(headline: str, ranking: Ranking, errors: Sequence[str]) -> str:
     """Report for a terminal."""
     lines = [headline, *errors]
-    for number, score in enumerate(ranking.ranked[:n_top], start=1):
+    for number, score in enumerate(ranking.ranked, start=1):
         lines += ["", f"Rank {number}{_so_far(score)}: {score}"]
-    for score in ranking.unranked[:n_top]:
+    for score in ranking.unranked:
         lines += ["", f"Not ranked{_so_far(score)}: {score}"]
-    more = len(ranking.ranked[n_top:]) + len(ranking.unranked[n_top:])
-    if more:
-        lines += ["", f"... and {more} more"]
+    if ranking.n_more:
+        lines += ["", f"... and {ranking.n_more} more"]
     return "\n".join(lines)
 
 
-def html_report(
-    headline: str, fraction: float, ranking: Ranking, errors: Sequence[str], n_top: int
-) -> str:
+def html_report(headline: str, fraction: float, ranking: Ranking, errors: Sequence[str]) -> str:
     """Report for a notebook: the same as a small table."""
-    rows = [
-        (str(number), score) for number, score in enumerate(ranking.ranked[:n_top], start=1)
-    ] + [("not ranked", score) for score in ranking.unranked[:n_top]]
+    rows = [(str(number), score) for number, score in enumerate(ranking.ranked, start=1)] + [
+        ("not ranked", score) for score in ranking.unranked
+    ]
     body = "".join(
         f"<tr><td>{number}</td><td>{score.validation}</td><td>{score.train or ''}</td>"
         f"<td>{score.n_done} of {score.n_splits}{_html_rung(score)}</td>"
@@ -282,10 +261,11 @@ def html_report(
         if rows
         else ""
     )
+    more = f"<div>... and {ranking.n_more} more</div>" if ranking.n_more else ""
     return (
         f"<div>{html.escape(headline)} "
         f"<progress value='{fraction:.4f}' max='1' aria-label='progress'></progress></div>"
-        f"{notes}{table}"
+        f"{notes}{table}{more}"
     )
 
 

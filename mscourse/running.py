@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 
 from mscourse import results
 from mscourse.errors import EvaluationError
-from mscourse.evaluation import Evaluation, Evaluator
+from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.log import Log, Records
 from mscourse.pools import EngineId, Engines, pool_for
 from mscourse.scheduler import Scheduler, Source
 
 # How often a progress bar looks: often enough to seem smooth.
 _BAR_PERIOD_S = 0.1
+
+# What stands behind it takes a look at all that is done.
+_BAR_FACTS_PERIOD_S = 1.0
 
 
 class Run:
@@ -28,7 +33,9 @@ class Run:
     ----------
     evaluator : Evaluator
         What all evaluations have in common.
-    source : Source of (candidate, params, split[, n_train])
+    candidates : sequence of dict
+        What is evaluated.
+    source : Source of (candidate, params, split[, n_train[, prefix]])
         The evaluations to do.
     n_total : int
         How many there will be.
@@ -36,29 +43,54 @@ class Run:
         Where to do them.
     raise_errors : bool
         End with the first evaluation that fails.
+    keeps_params : bool
+        Whether the parameters of an evaluation may differ from those of its candidate.
+    learn : callable, optional
+        Called as ``learn(candidate, split, outcome, engine)`` with what comes back, from the
+        scheduler's thread.
     on_evaluation : callable, optional
-        Called with each evaluation that is done, from the scheduler's thread.
+        Called with each `Evaluation` that is done, from the scheduler's thread.
     """
 
     def __init__(
         self,
         evaluator: Evaluator,
+        candidates: Sequence[Params],
         source: Source,
         n_total: int,
         engines: Engines,
         *,
         raise_errors: bool = False,
-        on_evaluation: Callable[[Evaluation], None] | None = None,
+        keeps_params: bool = False,
+        learn: Callable[[int, int, Outcome, EngineId], None] | None = None,
+        on_evaluation: Callable[[Evaluation], object] | None = None,
     ) -> None:
+        self.candidates = candidates
+        self.n_splits = len(evaluator.splits)
         self._evaluator = evaluator
+        self._source = source
+        self._engines = engines
         self._n_total = n_total
         self._raise_errors = raise_errors
+        self._keeps_params = keeps_params
+        self._learn = learn
         self._on_evaluation = on_evaluation
-        self._lock = threading.Lock()
-        self._done: list[Evaluation] = []
+        self._callback_errors: Counter[str] = Counter()
+        self._log = Log(
+            candidates.__getitem__,
+            evaluator.metrics,
+            return_train_score=evaluator.return_train_score,
+            error_score=evaluator.error_score,
+        )
         self._aborted = False
         self._first_error: Evaluation | None = None
-        self._scheduler = Scheduler(evaluator, source, pool_for(engines), self._take_in)
+        self._launch()
+
+    def _launch(self) -> None:
+        self._scheduler = Scheduler(
+            self._evaluator, self._source, pool_for(self._engines), self._take_in
+        )
+        self._n_done_before = self.n_done
         self._started_s = time.monotonic()
         self._scheduler.start()
 
@@ -70,22 +102,28 @@ class Run:
     @property
     def n_done(self) -> int:
         """Evaluations that are done, failed ones included."""
-        return len(self._done)
+        return len(self._log)
 
     @property
     def n_failed(self) -> int:
         """Evaluations that failed."""
-        return sum(e.error is not None for e in self.evaluations())
+        return self._log.n_failed
 
     @property
     def progress(self) -> float:
         """The part of the evaluations that is done, 0 to 1."""
-        return self.n_done / self.n_total
+        return self.n_done / self.n_total if self.n_total else 1.0
 
-    def evaluations(self) -> list[Evaluation]:
-        """List what is done, in the order in which it came back."""
-        with self._lock:
-            return list(self._done)
+    def evaluations(self) -> Sequence[Evaluation]:
+        """Give what is done, in the order in which it came back.
+
+        Returns
+        -------
+        sequence of Evaluation
+            What is done now; it does not grow. An evaluation is read from the columns of the log
+            when it is asked for.
+        """
+        return Records(self._log, range(len(self._log)))
 
     def wait(self, timeout_s: float | None = None, *, progress_bar: bool | None = None) -> bool:
         """Wait until all is done. Interrupting the wait leaves the evaluations running.
@@ -115,9 +153,13 @@ class Run:
         show = _somebody_is_watching() if progress_bar is None else progress_bar
         with _bar(self.n_total, show=show) as bar:
             over = False
+            facts_due_s = 0.0
             while not over:
                 left_s = deadline_s - time.monotonic()
                 over = self._scheduler.wait(max(0.0, min(_BAR_PERIOD_S, left_s)))
+                if show and (over or time.monotonic() >= facts_due_s):
+                    facts_due_s = time.monotonic() + _BAR_FACTS_PERIOD_S
+                    bar.set_postfix(self._bar_facts(), refresh=False)
                 bar.total = self.n_total
                 bar.update(self.n_done - bar.n)
                 if left_s <= 0:
@@ -128,6 +170,8 @@ class Run:
                 f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
                 f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
             )
+        for line in self._callback_notes():
+            warnings.warn(line, RuntimeWarning, stacklevel=2)
         return over and not self._aborted
 
     def watch(self, *, period_s: float = 0.5) -> bool:
@@ -211,26 +255,44 @@ class Run:
         """Say how fast it is, as long as it runs."""
         from tqdm import tqdm
 
-        n_done, progress = self.n_done, self.progress
+        n_done, n_total = self.n_done - self._n_done_before, self.n_total - self._n_done_before
         elapsed_s = time.monotonic() - self._started_s
-        if self._scheduler.is_over or not progress:
+        if self._scheduler.is_over or not n_done:
             return []
-        left = tqdm.format_interval(elapsed_s * (1 - progress) / progress)
-        return [f"{n_done / elapsed_s:.3g} evaluations a second, about {left} left"]
+        n_engines = self._scheduler.n_engines
+        engines = "1 engine" if n_engines == 1 else f"{n_engines} engines"
+        left = tqdm.format_interval(elapsed_s * (n_total - n_done) / n_done)
+        return [f"{n_done / elapsed_s:.3g} evaluations a second on {engines}, about {left} left"]
+
+    def _bar_facts(self) -> dict[str, Any]:
+        """Say what stands behind a progress bar."""
+        return {"engines": self._scheduler.n_engines}
+
+    def _callback_notes(self) -> list[str]:
+        return [
+            f"on_evaluation has raised {n} times: {error}"
+            for error, n in self._callback_errors.most_common()
+        ]
 
     def _take_in(
-        self, item: Any, value: Evaluation | None, failure: str | None, engine: EngineId
+        self, item: Any, value: Outcome | None, failure: str | None, engine: EngineId
     ) -> None:
         """Keep what came of an evaluation. Called from the scheduler's thread."""
-        if value is None:
-            value = self._evaluator.failed(str(failure), *item)
-        evaluation = value.at(engine)
-        with self._lock:
-            self._done.append(evaluation)
+        candidate, params, split, *rest = item
+        n_train = rest[0] if rest else None
+        outcome = value or self._evaluator.failed(str(failure), split, n_train)
+        row = len(self._log)
+        own_params = params if self._keeps_params else None
+        self._log.append(candidate, split, outcome, engine, own_params)
+        if self._learn is not None:
+            self._learn(candidate, split, outcome, engine)
         if self._on_evaluation is not None:
-            self._on_evaluation(evaluation)
-        if self._raise_errors and evaluation.error is not None and self._first_error is None:
-            self._first_error = evaluation
+            try:
+                self._on_evaluation(self._log.record(row))
+            except Exception as error:  # noqa: BLE001  # somebody else's; the search goes on
+                self._callback_errors[f"{type(error).__name__}: {error}"] += 1
+        if self._raise_errors and outcome.error is not None and self._first_error is None:
+            self._first_error = self._log.record(row)
             self._aborted = True
             self._scheduler.abort()
 

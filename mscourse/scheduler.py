@@ -32,7 +32,7 @@ from mscourse.pools import EngineId, Future, Pool
 
 # About as much work as makes the 5 ms of a message negligible, and little enough to lose, to wait
 # for after an abort, and to balance at the end.
-_BATCH_TARGET_S = 0.2
+BATCH_TARGET_S = 0.2
 
 # Towards the end batches shrink, but not below this: smaller ones would be mostly message.
 _BATCH_LEAST_S = 0.01
@@ -71,8 +71,22 @@ class Source(Protocol):
         It is the end when none is waiting, nothing is under way, and it is not open.
         """
 
-    def take(self, n: int) -> Sequence[Item]:
-        """Hand out up to ``n`` items, in the order in which they should run."""
+    def take(
+        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+    ) -> Sequence[Item]:
+        """Hand out up to ``n`` items for an engine, in the order in which they should run.
+
+        Parameters
+        ----------
+        n : int
+            About as many as make a good message. Fewer may be better, or none for the moment.
+        engine : hashable
+            The engine that will run them.
+        engines : sequence of hashable
+            All that there are now, this one among them.
+        ahead : bool
+            Whether the engine is busy, so that they would wait for what it is at.
+        """
 
 
 class Queue:
@@ -87,7 +101,9 @@ class Queue:
     def n_waiting(self) -> int:
         return len(self._items)
 
-    def take(self, n: int) -> Sequence[Item]:
+    def take(
+        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+    ) -> Sequence[Item]:
         return [self._items.popleft() for _ in range(min(n, len(self._items)))]
 
 
@@ -140,10 +156,12 @@ class Scheduler:
         self._under_way: dict[EngineId, list[_Batch]] = {}
         self._item_duration_s: float | None = None
         self._without_engines_since_s: float | None = None
+        self.n_engines = 0  # at the latest look
 
         self._wake = threading.Condition()
         self._arrived: deque[_Batch] = deque()
         self._is_awake = False
+        self._is_ending = False
         self._aborted = False
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -159,6 +177,27 @@ class Scheduler:
         with self._wake:
             self._is_awake = True
             self._wake.notify()
+
+    def offer(self, put: Callable[[], None]) -> bool:
+        """Put something into the source, unless the scheduler has found it empty already.
+
+        Parameters
+        ----------
+        put : callable
+            Puts it there. Not called if it is too late.
+
+        Returns
+        -------
+        bool
+            Whether it will be taken.
+        """
+        with self._wake:
+            if self._is_ending:
+                return False
+            put()
+            self._is_awake = True
+            self._wake.notify()
+            return True
 
     def abort(self) -> None:
         """Send nothing more, take back what waits, and forget what is running."""
@@ -202,11 +241,13 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits
             self._error = error
         finally:
+            with self._wake:
+                self._is_ending = True
             self._over.set()
 
     def _serve(self, pool: Pool) -> None:
         try:
-            while self._has_work() and not self._aborted:
+            while self._goes_on():
                 self._send_to(pool)
                 for batch in self._wait_for_batches():
                     self._take_in(batch, pool)
@@ -214,13 +255,15 @@ class Scheduler:
             for batch in [batch for batches in self._under_way.values() for batch in batches]:
                 pool.cancel(batch.future)
 
-    def _has_work(self) -> bool:
-        return bool(
-            any(self._under_way.values())
-            or self._lost
-            or self._source.n_waiting
-            or self._source.is_open
-        )
+    def _goes_on(self) -> bool:
+        with self._wake:
+            self._is_ending = self._aborted or not (
+                any(self._under_way.values())
+                or self._lost
+                or self._source.n_waiting
+                or self._source.is_open
+            )
+            return not self._is_ending
 
     def _wait_for_batches(self) -> list[_Batch]:
         with self._wake:
@@ -239,24 +282,27 @@ class Scheduler:
         for depth in (1, 2):  # first something to do for everyone, then something to wait
             for engine in engines:
                 if len(self._under_way.get(engine, ())) < depth:
-                    tasks = self._next_tasks(len(engines), is_idle=depth == 1)
+                    tasks = self._next_tasks(engine, engines, ahead=depth == 2)
                     if tasks:
                         self._send(pool, engine, tasks)
 
-    def _next_tasks(self, n_engines: int, *, is_idle: bool) -> Sequence[_Task]:
+    def _next_tasks(
+        self, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+    ) -> Sequence[_Task]:
         if self._lost:
             # One by one, and only to idle engines: if one more dies, the culprit is known.
-            return [self._lost.popleft()] if is_idle else []
+            return [] if ahead else [self._lost.popleft()]
         n_waiting = self._source.n_waiting
-        if not is_idle and n_waiting < n_engines:
+        if not n_waiting or (ahead and n_waiting < len(engines)):
             return []  # the last ones go to whoever is free first
-        return [_Task(item) for item in self._source.take(self._batch_size(n_waiting, n_engines))]
+        n = self._batch_size(n_waiting, len(engines))
+        return [_Task(item) for item in self._source.take(n, engine, engines, ahead=ahead)]
 
     def _batch_size(self, n_waiting: int, n_engines: int) -> int:
         if self._item_duration_s is None:
             return 1
         duration_s = max(self._item_duration_s, 1e-9)
-        by_time = int(_BATCH_TARGET_S / duration_s)
+        by_time = int(BATCH_TARGET_S / duration_s)
         fair_share = math.ceil(n_waiting / (2 * n_engines))
         least = int(_BATCH_LEAST_S / duration_s)
         return max(1, min(by_time, max(fair_share, least), _BATCH_MOST_ITEMS))
@@ -280,6 +326,7 @@ class Scheduler:
             self._wake.notify()
 
     def _note_engines(self, pool: Pool, engines: Sequence[EngineId]) -> None:
+        self.n_engines = len(engines)
         for engine in self._under_way.keys() - set(engines):
             if not self._under_way[engine]:
                 del self._under_way[engine]

@@ -21,7 +21,6 @@ from sklearn.linear_model import Ridge, SGDClassifier
 from sklearn.model_selection import HalvingGridSearchCV, KFold, TimeSeriesSplit
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
-from test_results import evaluation
 
 import mscourse
 from mscourse.asha import Asha, Ladder, Promotions
@@ -212,37 +211,41 @@ def promotions(n_candidates=9, steps=(10, 30, 90), n_splits=2):
 
 
 def finish(source, items, score=0.5):
-    for candidate, params, split, _ in items:
-        source.take_in(evaluation(params, split, score, candidate=candidate))
+    for candidate, _, split, _ in items:
+        source.learn(candidate, split, score)
+
+
+def take(source, n):
+    return source.take(n, 0, [0], ahead=False)
 
 
 def test_a_lone_engine_gets_the_next_candidate_when_one_is_done():
     source = promotions()
-    items = list(source.take(100))
+    items = list(take(source, 100))
     assert [item[0] for item in items] == [0, 0]
     assert source.n_waiting == 0
     finish(source, items[:1])
     assert source.n_waiting == 0
     finish(source, items[1:])
     assert source.n_waiting == 16
-    assert len(source.take(1)) == 1
+    assert len(take(source, 1)) == 1
     assert source.n_waiting == 1  # the other split may wait at the engine: it decides nothing
 
 
 def test_from_the_second_engine_on_nobody_waits():
     source = promotions()
-    source.take(100)
-    assert len(source.take(100)) == 16
+    take(source, 100)
+    assert len(take(source, 100)) == 16
 
 
 def test_a_batch_is_no_more_work_than_asked_for():
     source = promotions()
-    source.take(2)
-    bottom = source.take(6)
+    take(source, 2)
+    bottom = take(source, 6)
     assert [item[0] for item in bottom] == [1, 1, 2, 2, 3, 3]
     finish(source, bottom)
-    assert [item[3] for item in source.take(6)] == [30, 30]  # these are worth three each
-    assert [item[3] for item in source.take(1)] == [10]
+    assert [item[3] for item in take(source, 6)] == [30, 30]  # these are worth three each
+    assert [item[3] for item in take(source, 1)] == [10]
 
 
 @pytest.mark.parametrize("n_engines", [1, 3])
@@ -252,7 +255,7 @@ def test_progress_never_goes_back_and_is_whole_only_at_the_end(n_engines):
         source = promotions(20)
         under_way, seen = [], []
         while True:
-            while len(under_way) < n_engines and (items := source.take(1)):
+            while len(under_way) < n_engines and (items := take(source, 1)):
                 under_way += items
             if not under_way:
                 break
@@ -338,9 +341,9 @@ def test_a_rung_counts_when_it_is_complete_and_a_higher_one_counts_more(
     search = climb(iris_splits, client, estimator=Climber(gain=-1.0))  # less at the top
     assert search.wait(PATIENCE_S)
     frame = search.to_frame()
-    evaluations = search.evaluations()
-    for n_done in range(1, len(evaluations) + 1):
-        monkeypatch.setattr(search, "evaluations", lambda n=n_done: evaluations[:n])
+    columns = search._log.columns()
+    for n_done in range(1, search.n_done + 1):
+        monkeypatch.setattr(search._log, "columns", lambda n=n_done: columns.take(range(n)))
         counts = frame[:n_done].groupby(["candidate", "iter"]).size()
         complete = [each for each, n in counts.items() if n == 3]
         highest = {candidate: 0 for candidate, _ in counts.index} | dict(sorted(complete))

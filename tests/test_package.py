@@ -14,6 +14,7 @@ from mscourse import cli, doctor
 
 def test_the_public_names():
     assert mscourse.__all__ == [
+        "CandidateSearch",
         "CheckerError",
         "ClusterError",
         "DamagedSplitsError",

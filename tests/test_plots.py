@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.testing.compare import compare_images
-from test_results import evaluation
 
 import mscourse
 from mscourse import plots
@@ -47,6 +46,15 @@ def _no_window() -> Iterator[None]:
 
 # -- made-up results -----------------------------------------------------------------------------
 
+def evaluation(params, split, test_score, *, candidate=0, error=None):
+    return Evaluation(
+        candidate=candidate, params=params, split=split, n_train=10,
+        train_scores={"score": 1.0}, test_scores={"score": test_score},
+        fit_time_s=0.1, score_time_s=0.1, error=error, error_traceback=None,
+        started_at_s=0.0, elapsed_s=0.2, peak_anonymous_bytes=None, host="here", pid=1, engine=0,
+    )  # fmt: skip
+
+
 SIZES = (50, 100, 200, 300, 400, 500)
 
 
@@ -55,7 +63,8 @@ def fit(candidate, params, split, n_train, test_score, train_score, fit_time_s=0
         candidate=candidate, params=params, split=split, n_train=n_train,
         train_scores={"score": train_score}, test_scores={"score": test_score},
         fit_time_s=fit_time_s, score_time_s=0.01, error=None, error_traceback=None,
-        started_at_s=0.0, elapsed_s=fit_time_s + 0.02, host="here", pid=1, engine=0,
+        started_at_s=0.0, elapsed_s=fit_time_s + 0.02, peak_anonymous_bytes=None,
+        host="here", pid=1, engine=0,
     )  # fmt: skip
 
 
@@ -121,7 +130,7 @@ def schedule(n_engines=2, n_each=6, hosts=("here",)):
             candidate=n_engines * i + engine, params={}, split=0, n_train=9,
             train_scores={"score": 1.0}, test_scores={"score": 0.5}, fit_time_s=0.8 * busy_s,
             score_time_s=0.1 * busy_s, error=None, error_traceback=None,
-            started_at_s=1e9 + i, elapsed_s=busy_s, host=hosts[engine % len(hosts)],
+            started_at_s=1e9 + i, elapsed_s=busy_s, peak_anonymous_bytes=None, host=hosts[engine % len(hosts)],
             pid=100 + engine, engine=engine,
         )
         for engine in range(n_engines)

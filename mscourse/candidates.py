@@ -1,0 +1,146 @@
+"""The candidates of a search: listed, drawn, or made when they are asked for.
+
+A grid of a million candidates takes no memory: the n-th is computed from n, as the digits of a
+number are.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, overload
+
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+
+from mscourse.checks import check_count
+from mscourse.errors import ParameterError
+from mscourse.evaluation import Params
+from mscourse.prefixes import identity
+
+Grid: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+
+class _Lazy(Sequence[Params]):
+    """A sequence that equals a list of the same candidates."""
+
+    @abstractmethod
+    def _at(self, index: int) -> Params: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Params: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Params]: ...
+
+    def __getitem__(self, index: int | slice) -> Params | list[Params]:
+        if isinstance(index, slice):
+            return [self._at(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"There are {len(self)} candidates; there is no number {index}.")
+        return self._at(index % len(self))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(_is_equal, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, itertools.islice(self, 3)))
+        return f"[{shown}, ...] ({len(self)} candidates)" if len(self) > 3 else f"[{shown}]"
+
+
+def _is_equal(one: Params, other: Params) -> bool:
+    return bool(one == other)
+
+
+class _OneGrid(_Lazy):
+    """All combinations of some values; the last name in the alphabet changes fastest."""
+
+    def __init__(self, values: Mapping[str, Sequence[Any]]) -> None:
+        self._names = sorted(values)
+        self._values = [values[name] for name in self._names]
+        self._n = math.prod(map(len, self._values))
+
+    def __len__(self) -> int:
+        return self._n
+
+    def _at(self, index: int) -> Params:
+        digits = []
+        for values in reversed(self._values):
+            index, digit = divmod(index, len(values))
+            digits.append(values[digit])
+        return dict(zip(self._names, reversed(digits), strict=True))
+
+
+class Candidates(_Lazy):
+    """Candidates from several sources, one after the other; more may be added."""
+
+    def __init__(self, *parts: Sequence[Params]) -> None:
+        self._parts: list[Sequence[Params]] = []
+        self._ends: list[int] = []
+        for part in parts:
+            self.extend(part)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _at(self, index: int) -> Params:
+        part = bisect.bisect_right(self._ends, index)
+        start = self._ends[part - 1] if part else 0
+        return self._parts[part][index - start]
+
+    def __iter__(self) -> Iterator[Params]:
+        return itertools.chain.from_iterable(self._parts)
+
+    def examples(self) -> list[Params]:
+        """Give candidates that have all the names of parameters there are."""
+        return [
+            params
+            for part in self._parts
+            for params in (part[:1] if isinstance(part, _OneGrid) else part)
+        ]
+
+    def extend(self, part: Sequence[Params]) -> None:
+        """Add candidates at the end."""
+        if len(part):
+            self._parts.append(part)
+            self._ends.append(len(self) + len(part))
+
+
+def grid_candidates(param_grid: Grid) -> Candidates:
+    """Give all candidates of a grid, in the order of `sklearn.model_selection.ParameterGrid`."""
+    try:
+        grids = ParameterGrid(param_grid).param_grid  # checks it
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_grid is not a grid: {error}") from error
+    return Candidates(*map(_OneGrid, grids))
+
+
+def drawn_candidates(
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    n_iter: int,
+    random_state: int | None,
+) -> Candidates:
+    """Draw candidates as scikit-learn does."""
+    check_count("n_iter", n_iter)
+    try:
+        drawn = ParameterSampler(param_distributions, n_iter, random_state=random_state)
+        return Candidates(list(drawn))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
+
+
+def new_ones(candidates: Sequence[Params], known: Sequence[Params]) -> Sequence[Params]:
+    """Leave out the candidates that are among those known already."""
+    seen = set(map(_identity, known))
+    fresh = [params for params in candidates if _identity(params) not in seen]
+    return candidates if len(fresh) == len(candidates) else fresh
+
+
+def _identity(params: Params) -> tuple[Any, ...]:
+    return tuple((name, identity(params[name])) for name in sorted(params))

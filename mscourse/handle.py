@@ -1,0 +1,327 @@
+"""The handle on a search: what it has found so far, and what can be done with it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from mscourse import results
+from mscourse.candidates import Candidates, Grid, grid_candidates, new_ones
+from mscourse.checks import check_parameter_names
+from mscourse.errors import MSCourseError, ParameterError
+from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.pools import Engines
+from mscourse.prefixes import Prefixes, can_share
+from mscourse.queues import CandidateQueue, PrefixQueue, SearchQueue
+from mscourse.results import CandidateScore, Ranking
+from mscourse.running import Run
+
+TOP_SHOWN = 5
+
+
+class Search(Run):
+    """A search that is under way or over: look at it at any time.
+
+    What all searches have in common. Shown in a notebook or printed, it is a report of the progress
+    and the best candidates so far.
+
+    Attributes
+    ----------
+    candidates : sequence of dict
+        The candidates, in the order of the grid or as they were drawn.
+    n_splits : int
+        Splits that each candidate is evaluated on.
+    """
+
+    _refitted: tuple[Params, Any] | None = None
+
+    def best(self, n_top: int = TOP_SHOWN) -> list[CandidateScore]:
+        """List the best candidates so far, among those with the most splits done.
+
+        Parameters
+        ----------
+        n_top : int
+            How many at the most.
+        """
+        return self._ranking(n_top).ranked
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The best candidate so far.
+
+        Raises
+        ------
+        MSCourseError
+            If no evaluation has succeeded yet.
+        """
+        best = self.best(1)
+        if not best or math.isnan(best[0].validation.mean):
+            errors = results.grouped_errors(self._log)
+            raise MSCourseError(
+                "There is no best candidate yet: no evaluation has succeeded. "
+                + ("\n".join(errors) or "Wait a little: search.wait(timeout_s=10).")
+            )
+        return results.plain(best[0].params)
+
+    @property
+    def best_estimator(self) -> Any:
+        """The best candidate so far, fitted on all rows: the one to predict with.
+
+        It is fitted when it is first asked for, and again when another candidate is the best.
+        The errors are those of `refit`.
+        """
+        params = self.best_params
+        if self._refitted is None or self._refitted[0] != params:
+            self._refitted = params, self.refit()
+        return self._refitted[1]
+
+    def refit(self, by: str | Callable[[dict[str, Any]], int] | None = None) -> Any:
+        """Fit a candidate on all rows, in this process.
+
+        Parameters
+        ----------
+        by : str or callable, optional
+            Which one: the best by this metric, or the one whose number in `results` this returns
+            when it is called with them. By default the best.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        MSCourseError
+            If no evaluation has succeeded yet.
+        ParameterError
+            If there is no such metric, or no such candidate.
+        SplitsError
+            If some rows are in no split, and so were not stored.
+        """
+        params = clone(self._chosen(by), safe=False)  # a value may be an estimator
+        splits = self._evaluator.splits
+        X, y = splits.load_whole()
+        estimator = clone(self._evaluator.estimator).set_params(**params)
+        known = splits.load_whole_metadata() if self._evaluator.fit_metadata else {}
+        metadata = {name: known[name] for name in self._evaluator.fit_metadata}
+        return estimator.fit(X, **metadata) if y is None else estimator.fit(X, y, **metadata)
+
+    def _chosen(self, by: str | Callable[[dict[str, Any]], int] | None) -> dict[str, Any]:
+        best_params = self.best_params  # raises if nothing is done
+        if by is None:
+            return best_params
+        table = self.results()
+        if callable(by):
+            number = by(table)
+            if not isinstance(number, int | np.integer) or not 0 <= number < len(table["params"]):
+                raise ParameterError(
+                    "The callable must return the number of a candidate in the results, 0 to "
+                    f"{len(table['params']) - 1}; it returned {number!r}."
+                )
+        elif f"rank_test_{by}" in table:
+            number = int(np.argmin(table[f"rank_test_{by}"]))
+        else:
+            raise ParameterError(
+                f"There is no metric {by!r}; there are: {', '.join(self._log.metrics)}."
+            )
+        params: dict[str, Any] = table["params"][int(number)]
+        return params
+
+    def results(self) -> dict[str, Any]:
+        """Arrange what is done as scikit-learn's ``cv_results_``.
+
+        Returns
+        -------
+        dict
+            The same keys and types. A candidate whose splits are not all done has nan for its
+            means; one that has not begun is left out.
+        """
+        return results.cv_results(self.candidates, self.n_splits, self._log.columns())
+
+    def plot_parameters(self, axes: Any = None) -> Any:
+        """Draw the test scores against the values of each parameter.
+
+        Parameters
+        ----------
+        axes : sequence of matplotlib.axes.Axes, optional
+            One for each parameter. By default a new figure is made.
+
+        Returns
+        -------
+        ndarray of matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.parameter_boxplots(self._comparable(), axes=axes)
+
+    def plot_heat_map(self, x: str | None = None, y: str | None = None, ax: Any = None) -> Any:
+        """Draw the mean test score against two parameters at a time.
+
+        Parameters
+        ----------
+        x, y : str, optional
+            The parameters. By default those with the most values.
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure is made.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from mscourse import plots
+
+        return plots.score_heat_map(self._comparable(), x, y, ax=ax)
+
+    def __repr__(self) -> str:
+        return results.text_report(self._headline(), self._ranking(), self._notes())
+
+    def _repr_html_(self) -> str:
+        return results.html_report(self._headline(), self.progress, self._ranking(), self._notes())
+
+    def _comparable(self) -> Sequence[Evaluation]:
+        """List the evaluations whose scores compare with each other."""
+        return self.evaluations()
+
+    def _notes(self) -> list[str]:
+        """Say what a report says below its headline."""
+        ranking, *others = self._log.metrics
+        named = [f"Ranked by {ranking}; also {', '.join(others)}"] if others else []
+        errors = results.grouped_errors(self._log)
+        return [*self._pace(), *named, *self._callback_notes(), *errors]
+
+    def _bar_facts(self) -> dict[str, Any]:
+        best = self.best(1)
+        score = {"best": f"{best[0].validation.mean:.4f}"} if best else {}
+        return super()._bar_facts() | score
+
+    def _ranking(self, n_top: int = TOP_SHOWN) -> Ranking:
+        return results.rank(self.candidates, self.n_splits, self._log.columns(), n_top)
+
+
+class CandidateSearch(Search):
+    """A grid or random search: a `Search` to which candidates may be added while it runs.
+
+    Made by `grid_search` and `random_search`.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        candidates: Candidates,
+        order: NDArray[np.int64],
+        n_evaluations: int | None,
+        engines: Engines,
+        *,
+        raise_errors: bool,
+        on_evaluation: Callable[[Evaluation], object] | None,
+    ) -> None:
+        self._prefixes = _prefixes(evaluator)
+        self._queue: SearchQueue
+        found = self._prefixes.of(candidates) if self._prefixes else []
+        if any(found):
+            self._queue = PrefixQueue(
+                candidates,
+                dict(enumerate(found)),
+                order.tolist(),
+                len(evaluator.splits),
+                n_evaluations,
+            )
+        else:
+            self._prefixes = None
+            self._queue = CandidateQueue(candidates, order, len(evaluator.splits), n_evaluations)
+        super().__init__(
+            evaluator,
+            candidates,
+            self._queue,
+            self._queue.n_waiting,
+            engines,
+            raise_errors=raise_errors,
+            learn=self._queue.learn,
+            on_evaluation=on_evaluation,
+        )
+
+    def add(self, param_grid: Grid) -> int:
+        """Add the candidates of another grid, at the end of the queue.
+
+        A search that is over goes on with them.
+
+        Parameters
+        ----------
+        param_grid : dict of str to sequence, or list of such dicts
+            As for `grid_search`. Candidates that the search has already are left out.
+
+        Returns
+        -------
+        int
+            How many candidates are new.
+
+        Raises
+        ------
+        ParameterError
+            If it is not a grid for this estimator. Nothing is added.
+        MSCourseError
+            If the search was aborted.
+        """
+        added = grid_candidates(param_grid)
+        check_parameter_names(self._evaluator.estimator, added.examples())
+        if self._aborted:
+            raise MSCourseError("The search was aborted; start another one for more candidates.")
+        fresh = new_ones(added, self.candidates)
+        numbers = range(len(self.candidates), len(self.candidates) + len(fresh))
+
+        def put() -> None:
+            candidates = self.candidates
+            assert isinstance(candidates, Candidates)
+            candidates.extend(fresh)
+            if isinstance(self._queue, PrefixQueue):
+                assert self._prefixes is not None
+                self._queue.know(dict(zip(numbers, self._prefixes.of(fresh), strict=True)))
+            self._n_total += self._queue.add(numbers)
+
+        if len(fresh) and not self._scheduler.offer(put):
+            self._scheduler.wait()
+            put()
+            self._launch()
+        return len(fresh)
+
+    def abort(self, candidate: int | Params | None = None) -> None:
+        """End the search, or give up one candidate. What is done is kept.
+
+        Parameters
+        ----------
+        candidate : int or dict, optional
+            Number or parameters of the candidate whose waiting evaluations are dropped; the others
+            go on. By default the search ends: what is running is forgotten.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such candidate.
+        """
+        if candidate is None:
+            super().abort()
+            return
+        if isinstance(candidate, Mapping):
+            params = candidate
+            number = next((i for i, p in enumerate(self.candidates) if p == params), -1)
+        else:
+            number = operator.index(candidate)
+        if not 0 <= number < len(self.candidates):
+            raise ParameterError(
+                f"There is no candidate {candidate!r}; there are {len(self.candidates)}, from 0 on."
+            )
+        self._n_total -= self._queue.drop(number)
+        self._scheduler.wake()
+
+
+def _prefixes(evaluator: Evaluator) -> Prefixes | None:
+    """Give what tells which candidates share a prefix, if they may."""
+    estimator = evaluator.estimator
+    may_share = evaluator.prefix_cache_bytes > 0 and not evaluator.fit_metadata
+    return Prefixes(estimator) if may_share and can_share(estimator) else None

@@ -1,0 +1,68 @@
+"""Candidates that are computed from their number are those of scikit-learn's grid."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from sklearn.model_selection import ParameterGrid
+from sklearn.svm import SVC
+
+import mscourse
+from mscourse.candidates import Candidates, drawn_candidates, grid_candidates, new_ones
+
+GRIDS = [
+    {},
+    {"a": [1]},
+    {"b": [1, 2, 3], "a": ["x", None], "c": np.logspace(-1, 1, 4)},
+    [{"kernel": ["linear"]}, {}, {"kernel": ["rbf"], "gamma": (0.1, 1)}],
+]
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=range(len(GRIDS)))
+def test_they_are_those_of_scikit_learn_in_its_order(grid):
+    ours, theirs = grid_candidates(grid), list(ParameterGrid(grid))
+    assert len(ours) == len(theirs)
+    assert list(ours) == [ours[i] for i in range(len(ours))] == theirs
+    assert [list(params) for params in ours] == [list(params) for params in theirs]
+    assert ours == theirs
+    assert ours[-1] == theirs[-1]
+    assert ours[:2] == theirs[:2]
+    with pytest.raises(IndexError, match=f"no number {len(theirs)}"):
+        ours[len(theirs)]
+
+
+def test_a_million_candidates_take_no_memory():
+    grid = grid_candidates({name: range(100) for name in "abc"})
+    assert len(grid) == 1_000_000
+    assert grid[123_456] == {"a": 12, "b": 34, "c": 56}
+    assert sum(map(sys.getsizeof, vars(grid).values())) < 1000
+
+
+@pytest.mark.parametrize("grid", [{"a": 1}, {"a": "text"}, {"a": []}, [1], 7])
+def test_what_is_no_grid_is_refused(grid):
+    with pytest.raises(mscourse.ParameterError, match="not a grid"):
+        grid_candidates(grid)
+
+
+def test_more_may_be_added():
+    candidates = Candidates()
+    assert len(candidates) == 0
+    candidates.extend([{"a": 1}])
+    candidates.extend([])
+    candidates.extend(grid_candidates({"a": [2, 3]}))
+    assert candidates == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert candidates != [{"a": 1}]
+    assert repr(candidates) == "[{'a': 1}, {'a': 2}, {'a': 3}]"
+    candidates.extend([{"a": 4}])
+    assert repr(candidates).endswith("{'a': 3}, ...] (4 candidates)")
+
+
+def test_the_new_ones_are_told_from_the_known():
+    one, other = SVC(), SVC()
+    known = [{"a": 1, "b": 2.0}, {"clf": one}]
+    more = [{"b": np.float64(2.0), "a": 1}, {"a": True, "b": 2.0}, {"clf": one}, {"clf": other}]
+    assert new_ones(more, known) == [more[1], more[3]]
+    drawn = drawn_candidates({"a": [1, 2]}, 2, 0)
+    assert new_ones(drawn, []) is drawn

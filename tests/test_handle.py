@@ -1,0 +1,461 @@
+"""What can be done with a search under way: add, give up, listen, limit, refit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+from sklearn import set_config
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    LeaveOneGroupOut,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from test_search import PATIENCE_S, Sleeper, until_some_are_done
+
+import mscourse
+from mscourse.engines import ask_engines
+
+X, Y = load_iris(return_X_y=True)
+WEIGHTS = np.random.default_rng(0).uniform(0.1, 3.0, len(Y))
+
+
+class Hungry(ClassifierMixin, BaseEstimator):
+    """Holds some memory during its fit."""
+
+    def __init__(self, n_mb=0):
+        self.n_mb = n_mb
+
+    def fit(self, X, y):
+        held = np.ones(self.n_mb * 1_000_000, dtype=np.uint8)
+        time.sleep(0.05)
+        self.classes_ = np.unique(y + 0 * int(held[:1].sum()))
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+class Stubborn(ClassifierMixin, BaseEstimator):
+    """Takes long, and does not listen to any signal; or kills its process."""
+
+    def __init__(self, seconds=0.0, kills=False):
+        self.seconds = seconds
+        self.kills = kills
+
+    def fit(self, X, y):
+        if self.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+        time.sleep(self.seconds)
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+class Lucky(ClassifierMixin, BaseEstimator):
+    """Draws its score from the global generator."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+    def fit(self, X, y):
+        self.draws_ = np.random.random(), np.random.default_rng(np.random.randint(2**31)).random()
+        return self
+
+    def score(self, X, y):
+        return sum(self.draws_)
+
+
+@pytest.fixture
+def iris_splits(tmp_path):
+    return mscourse.persist_cv_splits(
+        X, Y, cv=ShuffleSplit(3, random_state=0), folder=tmp_path, name="iris"
+    )
+
+
+# -- more and fewer candidates ---------------------------------------------------------------------
+
+
+def test_candidates_are_added_while_it_runs(iris_splits, client):
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.05), {"score": [0.1, 0.2]}, iris_splits, engines=client
+    )
+    assert search.add({"score": [0.2, 0.9, np.float64(0.1)]}) == 1
+    assert search.n_total == 9
+    assert search.wait(PATIENCE_S)
+    assert search.n_done == 9
+    assert search.best_params == {"score": 0.9}
+    assert list(search.candidates) == [{"score": 0.1}, {"score": 0.2}, {"score": 0.9}]
+    assert [params["score"] for params in search.results()["params"]] == [0.1, 0.2, 0.9]
+
+
+def test_a_search_that_is_over_goes_on_with_what_is_added(iris_splits, client):
+    search = mscourse.grid_search(GaussianNB(), {}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert search.add({"var_smoothing": [1e-3, 1e-1]}) == 2
+    assert search.wait(PATIENCE_S)
+    assert search.n_done == search.n_total == 9
+    assert search.add({"var_smoothing": [1e-3]}) == 0
+    assert search.progress == 1.0
+
+
+def test_adding_at_the_very_end_loses_nothing(iris_splits, client):
+    search = mscourse.grid_search(GaussianNB(), {}, iris_splits, engines=client)
+    for exponent in range(1, 40):
+        assert search.add({"var_smoothing": [10.0**-exponent]}) == 1
+        time.sleep(0.005 * (exponent % 4))
+    assert search.wait(PATIENCE_S)
+    assert search.n_done == search.n_total == 120
+
+
+def test_what_cannot_be_added_is_refused_and_nothing_changes(iris_splits, client):
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.05), {"score": [0.1, 0.2]}, iris_splits, engines=client
+    )
+    with pytest.raises(mscourse.ParameterError, match="no parameter 'scor'"):
+        search.add({"scor": [1]})
+    with pytest.raises(mscourse.ParameterError, match="not a grid"):
+        search.add({"score": 1})
+    assert search.n_total == 6
+    search.abort()
+    with pytest.raises(mscourse.MSCourseError, match="was aborted"):
+        search.add({"score": [0.5]})
+
+
+def test_a_candidate_is_given_up(iris_splits, client):
+    grid = {"score": np.arange(10) / 10}
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.1), grid, iris_splits, engines=client, order="grid"
+    )
+    search.abort(9)
+    search.abort({"score": 0.8})
+    assert search.n_total == 24
+    search.abort(9)
+    assert search.n_total == 24
+    for wrong in (10, -1, {"score": 7}):
+        with pytest.raises(mscourse.ParameterError, match="no candidate"):
+            search.abort(wrong)
+    assert search.wait(PATIENCE_S)
+    assert search.n_done == 24
+    assert search.best_params == {"score": 0.7}
+
+
+# -- listening -------------------------------------------------------------------------------------
+
+
+def test_a_callback_hears_of_each_evaluation(iris_splits, client):
+    heard = []
+    search = mscourse.grid_search(
+        GaussianNB(),
+        {"var_smoothing": [1e-9, 1e-1]},
+        iris_splits,
+        engines=client,
+        on_evaluation=heard.append,
+    )
+    assert search.wait(PATIENCE_S)
+    assert heard == list(search.evaluations())
+    halving = mscourse.halving_search(
+        GaussianNB(), {"var_smoothing": [1e-9, 1e-1]}, iris_splits, engines=client,
+        on_evaluation=heard.append,
+    )  # fmt: skip
+    assert halving.wait(PATIENCE_S)
+    assert len(heard) == 6 + halving.n_done
+
+
+def test_a_callback_that_raises_is_told_of_and_ends_nothing(iris_splits, client):
+    def stumble(evaluation):
+        raise ValueError("the log is full")
+
+    search = mscourse.grid_search(
+        GaussianNB(), {}, iris_splits, engines=client, on_evaluation=stumble
+    )
+    with pytest.warns(RuntimeWarning, match="raised 3 times: ValueError: the log is full"):
+        assert search.wait(PATIENCE_S)
+    assert search.n_done == 3
+    assert "on_evaluation has raised 3 times: ValueError: the log is full" in repr(search)
+
+
+def test_the_bar_tells_engines_and_the_best(iris_splits, client, capsys):
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.1), {"score": [0.25, 0.75]}, iris_splits, engines=client
+    )
+    assert search.wait(PATIENCE_S, progress_bar=True)
+    shown = capsys.readouterr().err
+    assert "engines=2" in shown
+    assert "best=0.7500" in shown
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_that_takes_too_long_is_stopped_and_its_engine_goes_on(iris_splits):
+    with mscourse.local_cluster(2) as client:
+        pids = ask_engines(client, os.getpid)
+        search = mscourse.grid_search(
+            Stubborn(), {"seconds": [0.0, 60.0, 0.01]}, iris_splits, engines=client, timeout_s=1
+        )
+        assert search.wait(PATIENCE_S)
+        assert ask_engines(client, os.getpid) == pids
+        assert (search.n_done, search.n_failed) == (9, 3)
+        for e in search.evaluations():
+            assert e.pid not in pids.values() or e.error
+            if e.params["seconds"] == 60.0:
+                assert e.error == "TimeoutError: not done after 1 s, the timeout_s of an evaluation"
+                assert 1 <= e.elapsed_s < 20
+                assert np.isnan(e.test_score)
+            else:
+                assert e.error is None
+        assert "3 failed: TimeoutError: not done after 1 s" in repr(search)
+        children = [each for pid in pids.values() for each in psutil.Process(pid).children(True)]
+        assert children
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+
+
+def test_one_that_kills_its_process_spares_the_engine(iris_splits, client):
+    pids = ask_engines(client, os.getpid)
+    search = mscourse.grid_search(
+        Stubborn(), {"kills": [False, True]}, iris_splits, engines=client, timeout_s=60
+    )
+    assert search.wait(PATIENCE_S)
+    assert ask_engines(client, os.getpid) == pids
+    assert (search.n_done, search.n_failed) == (6, 3)
+    assert "The process that ran this has died" in repr(search)
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(iris_splits, client):
+    estimator = make_pipeline(StandardScaler(), LogisticRegression())
+    grid = {"logisticregression__C": [0.1, 1.0]}
+    plain = mscourse.grid_search(estimator, grid, iris_splits, engines=client)
+    limited = mscourse.grid_search(estimator, grid, iris_splits, engines=client, timeout_s=60)
+    with ThreadPoolExecutor(2) as threads:
+        in_threads = mscourse.grid_search(
+            estimator, grid, iris_splits, engines=threads, timeout_s=60
+        )
+        for search in (plain, limited, in_threads):
+            assert search.wait(PATIENCE_S)
+            assert not search.n_failed
+            np.testing.assert_array_equal(
+                search.results()["mean_test_score"], plain.results()["mean_test_score"]
+            )
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, "1", float("inf"), float("nan"), True])
+def test_a_bad_limit_is_refused(iris_splits, timeout_s):
+    with pytest.raises(mscourse.ParameterError, match="timeout_s must be"):
+        mscourse.grid_search(GaussianNB(), {}, iris_splits, timeout_s=timeout_s)
+
+
+def test_the_first_that_takes_too_long_ends_a_search_that_raises(iris_splits, client):
+    search = mscourse.grid_search(
+        Stubborn(), {"seconds": [30.0]}, iris_splits, engines=client, timeout_s=0.5,
+        error_score="raise",
+    )  # fmt: skip
+    with pytest.raises(mscourse.EvaluationError, match=r"not done after 0\.5 s"):
+        search.wait(PATIENCE_S)
+
+
+# -- memory and luck -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Only Linux tells.")  # noqa: PTH110
+def test_an_evaluation_tells_the_peak_of_its_memory(iris_splits, client):
+    search = mscourse.grid_search(Hungry(), {"n_mb": [0, 200]}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    peaks = {0: [], 200: []}
+    for e in search.evaluations():
+        peaks[e.params["n_mb"]].append(e.peak_anonymous_bytes)
+    assert 180e6 < min(peaks[200]) - min(peaks[0]) < 260e6
+    assert search.to_frame()["peak_anonymous_bytes"].max() == max(peaks[200])
+
+
+def test_luck_depends_on_candidate_and_split_alone(iris_splits, client):
+    grid = {"a": list(range(5))}
+    runs = [
+        mscourse.grid_search(Lucky(), grid, iris_splits, engines=engines, **arguments)
+        for engines, arguments in [
+            (client, {}),
+            (client[1], {"order": "grid"}),
+            (client, {"timeout_s": 60}),
+        ]
+    ]
+    tables = []
+    for search in runs:
+        assert search.wait(PATIENCE_S)
+        table = search.results()
+        tables.append([table[f"split{i}_test_score"].tolist() for i in range(3)])
+    assert tables[0] == tables[1] == tables[2]
+    assert len({score for split in tables[0] for score in split}) == 15
+    other = mscourse.grid_search(Lucky(), grid, iris_splits, engines=client, random_state=1)
+    assert other.wait(PATIENCE_S)
+    assert other.results()["split0_test_score"].tolist() != tables[0][0]
+    fresh = [
+        mscourse.grid_search(Lucky(), grid, iris_splits, engines=client, random_state=None)
+        for _ in range(2)
+    ]
+    assert all(search.wait(PATIENCE_S) for search in fresh)
+    scores = [sorted(search.results()["mean_test_score"]) for search in fresh]
+    assert scores[0] != scores[1]
+
+
+def test_the_generators_of_a_process_are_left_as_they_were(iris_splits):
+    np.random.seed(3)
+    expected = np.random.random(2).tolist()
+    np.random.seed(3)
+    drawn = [np.random.random()]
+    with ThreadPoolExecutor(2) as threads:  # in this very process
+        search = mscourse.grid_search(Lucky(), {"a": [1, 2, 3]}, iris_splits, engines=threads)
+        assert search.wait(PATIENCE_S)
+    drawn.append(np.random.random())
+    assert drawn == expected
+
+
+# -- the best --------------------------------------------------------------------------------------
+
+
+def test_the_best_estimator_predicts(iris_splits, client):
+    search = mscourse.grid_search(
+        DecisionTreeClassifier(random_state=0), {"max_depth": [1, 3]}, iris_splits, engines=client
+    )
+    assert search.wait(PATIENCE_S)
+    best = search.best_estimator
+    assert best is search.best_estimator
+    assert best.get_params()["max_depth"] == search.best_params["max_depth"] == 3
+    assert accuracy_score(Y, best.predict(X)) > 0.9
+
+
+def test_another_metric_or_a_rule_chooses_what_is_refitted(tmp_path, client):
+    X, y = load_diabetes(return_X_y=True)
+    splits = mscourse.persist_cv_splits(X, y, cv=KFold(3), folder=tmp_path, name="diabetes")
+    grid = {"alpha": [0.001, 0.1, 10.0]}
+    search = mscourse.grid_search(
+        Ridge(), grid, splits, engines=client, scoring=["r2", "neg_max_error"]
+    )
+    assert search.wait(PATIENCE_S)
+    for metric in ("r2", "neg_max_error"):
+        theirs = GridSearchCV(
+            Ridge(), grid, cv=KFold(3), scoring=["r2", "neg_max_error"], refit=metric
+        ).fit(X, y)
+        assert search.refit(metric).alpha == theirs.best_params_["alpha"]
+
+    def stiffest(table):
+        return int(np.argmax(table["param_alpha"]))
+
+    assert search.refit(stiffest).alpha == 10.0
+    with pytest.raises(mscourse.ParameterError, match="no metric 'f1'; there are: r2, neg_max_"):
+        search.refit("f1")
+    for wrong in (3, -1, "first", None):
+        with pytest.raises(mscourse.ParameterError, match="number of a candidate"):
+            search.refit(lambda table, wrong=wrong: wrong)
+
+
+# -- metadata --------------------------------------------------------------------------------------
+
+
+def weighted(tmp_path, **metadata):
+    return mscourse.persist_cv_splits(
+        X, Y, cv=StratifiedKFold(3), folder=tmp_path, name="weighted", metadata=metadata
+    )
+
+
+def test_sample_weights_are_used_as_in_scikit_learn(tmp_path, client):
+    splits = weighted(tmp_path, sample_weight=WEIGHTS)
+    grid = {"var_smoothing": [1e-9, 0.3]}
+    theirs = GridSearchCV(GaussianNB(), grid, cv=StratifiedKFold(3), return_train_score=True)
+    theirs.fit(X, Y, sample_weight=WEIGHTS)
+    ours = mscourse.grid_search(GaussianNB(), grid, splits, engines=client)
+    assert ours.wait(PATIENCE_S)
+    for key in ("mean_test_score", "std_test_score", "mean_train_score"):
+        np.testing.assert_allclose(ours.results()[key], theirs.cv_results_[key], rtol=1e-12)
+    best = ours.best_estimator
+    np.testing.assert_allclose(best.theta_, theirs.best_estimator_.theta_)
+    plain = mscourse.persist_cv_splits(X, Y, cv=StratifiedKFold(3), folder=tmp_path, name="plain")
+    unweighted = mscourse.grid_search(GaussianNB(), grid, plain, engines=client)
+    assert unweighted.wait(PATIENCE_S)
+    assert unweighted.results()["mean_test_score"][1] != ours.results()["mean_test_score"][1]
+
+
+def test_weights_reach_curves_and_halving_too(tmp_path, client):
+    splits = weighted(tmp_path, sample_weight=WEIGHTS)
+    curve = mscourse.learning_curve(GaussianNB(), splits, train_sizes=[40, 100], engines=client)
+    halving = mscourse.halving_search(
+        GaussianNB(), {"var_smoothing": [1e-9, 1.0]}, splits, engines=client, min_resources=50
+    )
+    assert curve.wait(PATIENCE_S)
+    assert halving.wait(PATIENCE_S)
+    assert curve.n_failed == halving.n_failed == 0
+    train, test = splits[0].load_metadata(n_train=40)
+    X_train, y_train, X_test, y_test = splits[0].load(n_train=40)
+    expected = (
+        GaussianNB()
+        .fit(X_train, y_train, **train)
+        .score(X_test, y_test, sample_weight=test["sample_weight"])
+    )
+    assert curve.results()["test_scores"][0, 0] == expected
+
+
+def test_metadata_are_routed_as_in_scikit_learn(tmp_path, client):
+    groups = np.arange(len(Y)) % 3
+    set_config(enable_metadata_routing=True)
+    try:
+        estimator = LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True)
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=False)
+        grid = {"C": [0.01, 1.0]}
+        theirs = GridSearchCV(estimator, grid, cv=LeaveOneGroupOut(), scoring=scorer)
+        theirs.fit(X, Y, sample_weight=WEIGHTS, groups=groups)
+        splits = mscourse.persist_cv_splits(
+            X, Y, cv=LeaveOneGroupOut(), groups=groups, folder=tmp_path, name="routed",
+            metadata={"sample_weight": WEIGHTS},
+        )  # fmt: skip
+        ours = mscourse.grid_search(estimator, grid, splits, scoring=scorer, engines=client)
+        assert ours.wait(PATIENCE_S)
+        assert ours.n_failed == 0, repr(ours)
+        np.testing.assert_allclose(
+            ours.results()["mean_test_score"], theirs.cv_results_["mean_test_score"], atol=0.03
+        )
+        with pytest.raises(mscourse.ParameterError, match=r"sample_weight.* cannot be routed"):
+            mscourse.grid_search(LogisticRegression(), grid, splits, engines=client)
+    finally:
+        set_config(enable_metadata_routing=False)
+
+
+def test_an_estimator_that_takes_no_weights_says_so(tmp_path, client):
+    splits = weighted(tmp_path, colour=WEIGHTS)
+    search = mscourse.grid_search(DummyClassifier(), {}, splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 3
+    assert "unexpected keyword argument 'colour'" in repr(search)
+
+
+def test_a_search_in_the_background_leaves_no_thread(iris_splits, client):
+    search = mscourse.grid_search(GaussianNB(), {}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        if not [t for t in threading.enumerate() if t.name == "mscourse-scheduler"]:
+            break
+        time.sleep(0.01)
+    assert not [t for t in threading.enumerate() if t.name == "mscourse-scheduler"]
+    until_some_are_done(search)
+    assert get_scorer("accuracy")(search.best_estimator, X, Y) > 0.9

@@ -1,0 +1,242 @@
+"""Candidates that share the first steps of a pipeline: fewer fits, the same results."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler, TargetEncoder
+
+import mscourse
+from mscourse import prefixes
+
+PATIENCE_S = 120
+X, Y = load_breast_cancer(return_X_y=True)
+CV = ShuffleSplit(3, random_state=0)
+
+
+class Counting(TransformerMixin, BaseEstimator):
+    """Leaves a mark in a folder each time it is fitted."""
+
+    def __init__(self, folder=None, factor=1.0):
+        self.folder = folder
+        self.factor = factor
+
+    def fit(self, X, y=None):
+        (self.folder / f"{self.factor}-{time.time_ns()}").touch()
+        return self
+
+    def transform(self, X):
+        return X * self.factor
+
+
+class Noise(TransformerMixin, BaseEstimator):
+    """Draws from the global generator, as what has no random_state does."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def fit(self, X, y=None):
+        self.noise_ = np.random.normal(scale=self.scale, size=X.shape[1])
+        return self
+
+    def transform(self, X):
+        return X + self.noise_
+
+
+class Scribbler(ClassifierMixin, BaseEstimator):
+    """Writes into its input, and predicts by what it found there before."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.mean_ = float(X.mean())
+        X += 1.0
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), int(self.mean_ < 100))
+
+
+def sees_the_pipeline(estimator, X, y):
+    return estimator.named_steps["standardscaler"].mean_[0] + X[0, 0] + estimator.score(X, y)
+
+
+def correlation(y, predicted):
+    return float(np.corrcoef(y, predicted)[0, 1])
+
+
+@pytest.fixture
+def splits(tmp_path):
+    return mscourse.persist_cv_splits(X, Y, cv=CV, folder=tmp_path, name="cancer")
+
+
+def search_with_and_without(splits, pipeline, grid, client, **arguments):
+    """Search with shared prefixes, and without."""
+    both = []
+    for n_bytes in (None, 0):
+        search = mscourse.grid_search(
+            pipeline, grid, splits, engines=client, prefix_cache_bytes=n_bytes, **arguments
+        )
+        assert search.wait(PATIENCE_S)
+        both.append(search)
+    return both
+
+
+def assert_same_scores(one, other):
+    ours, theirs = one.results(), other.results()
+    for key in theirs:
+        if "score" in key and "time" not in key:
+            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
+
+
+GRIDS = [
+    (make_pipeline(StandardScaler(), PCA(random_state=0), LogisticRegression(max_iter=50)),
+     {"pca__n_components": [2, 5], "logisticregression__C": [0.1, 1, 10]}, None),
+    (make_pipeline(StandardScaler(), PCA(random_state=0), LogisticRegression(max_iter=50)),
+     [{"pca": ["passthrough", PCA(3)], "logisticregression__C": [0.1, 1]},
+      {"standardscaler": [MaxAbsScaler(), "passthrough"], "logisticregression": [GaussianNB()]}],
+     ["accuracy", "roc_auc"]),
+    (make_pipeline(StandardScaler(), LogisticRegression(max_iter=50)),
+     {"logisticregression__C": [0.1, 1]}, sees_the_pipeline),
+    (make_pipeline(FunctionTransformer(sparse.csr_matrix), MaxAbsScaler(), Ridge()),
+     {"ridge__alpha": [0.1, 1]}, make_scorer(correlation)),
+    # What it gives when it is fitted is not what it gives later.
+    (make_pipeline(FunctionTransformer(np.rint), TargetEncoder(random_state=0), GaussianNB()),
+     {"gaussiannb__var_smoothing": [1e-9, 1e-3]}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pipeline", "grid", "scoring"), GRIDS, ids=range(len(GRIDS)))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*TargetEncoder:FutureWarning")
+def test_the_results_are_the_same(splits, client, pipeline, grid, scoring):
+    shared, alone = search_with_and_without(splits, pipeline, grid, client, scoring=scoring)
+    assert not shared.n_failed
+    assert_same_scores(shared, alone)
+    refit = "accuracy" if isinstance(scoring, list) else False
+    theirs = GridSearchCV(pipeline, grid, cv=CV, scoring=scoring, refit=refit).fit(X, Y)
+    for key, expected in theirs.cv_results_.items():
+        if key.startswith("mean_test"):
+            np.testing.assert_allclose(shared.results()[key], expected, rtol=1e-9)
+
+
+def test_a_prefix_is_fitted_once_for_each_split(splits, tmp_path, client):
+    pipeline = Pipeline([("count", Counting(tmp_path)), ("nb", GaussianNB())])
+    grid = {"count__factor": [1.0, 2.0], "nb__var_smoothing": np.logspace(-9, 0, 8)}
+    search = mscourse.grid_search(pipeline, grid, splits, engines=client[0])
+    assert search.wait(PATIENCE_S)
+    assert (search.n_done, search.n_failed) == (48, 0)
+    assert len(list(tmp_path.glob("1.0-*"))) == len(list(tmp_path.glob("2.0-*"))) == 3
+
+
+def test_without_a_budget_everything_is_fitted_each_time(splits, tmp_path, client):
+    pipeline = Pipeline([("count", Counting(tmp_path)), ("nb", GaussianNB())])
+    grid = {"nb__var_smoothing": [1e-9, 1e-3]}
+    for n_bytes in (0, 1000):  # nothing is shared; what is shared is too large to be kept
+        before = len(list(tmp_path.glob("1.0-*")))
+        search = mscourse.grid_search(
+            pipeline, grid, splits, engines=client, prefix_cache_bytes=n_bytes
+        )
+        assert search.wait(PATIENCE_S)
+        assert len(list(tmp_path.glob("1.0-*"))) - before == 6
+
+
+def test_an_estimator_that_writes_into_its_input_harms_nobody(splits, client):
+    pipeline = make_pipeline(StandardScaler(), Scribbler())
+    grid = {"scribbler__a": list(range(6))}
+    shared, alone = search_with_and_without(splits, pipeline, grid, client)
+    assert not shared.n_failed
+    assert_same_scores(shared, alone)
+    assert len(set(shared.results()["mean_test_score"])) == 1
+
+
+def test_a_failure_says_the_same_as_without_sharing(splits, client):
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    grid = {"logisticregression__C": [-1.0, -2.0]}
+    shared, alone = search_with_and_without(splits, pipeline, grid, client)
+    assert shared.n_failed == alone.n_failed == 6
+    errors = [sorted(e.error for e in search.evaluations()) for search in (shared, alone)]
+    assert errors[0] == errors[1]
+
+
+def test_luck_depends_neither_on_the_engines_nor_on_the_cache(splits, client):
+    pipeline = make_pipeline(Noise(), Noise(), LogisticRegression(max_iter=20))
+    grid = {
+        "noise-1__scale": [1.0, 30.0],
+        "noise-2__scale": [10.0],
+        "logisticregression__C": [1, 2],
+    }
+    runs = [
+        mscourse.grid_search(pipeline, grid, splits, engines=engines, prefix_cache_bytes=n_bytes)
+        for engines, n_bytes in ((client, None), (client[0], None), (client[1], 10))
+    ]
+    for search in runs:
+        assert search.wait(PATIENCE_S)
+        assert_same_scores(search, runs[0])
+    other = mscourse.grid_search(pipeline, grid, splits, engines=client, random_state=1)
+    assert other.wait(PATIENCE_S)
+    table = other.results()["mean_test_score"].tolist()
+    assert table != runs[0].results()["mean_test_score"].tolist()
+
+
+def test_more_candidates_share_too(splits, tmp_path, client):
+    pipeline = Pipeline([("count", Counting(tmp_path)), ("nb", GaussianNB())])
+    search = mscourse.grid_search(
+        pipeline, {"nb__var_smoothing": [1e-9, 1e-8]}, splits, engines=client[0]
+    )
+    assert search.add({"nb__var_smoothing": [1e-9, 1e-7, 1e-6]}) == 2
+    assert search.wait(PATIENCE_S)
+    assert (search.n_done, search.n_failed) == (12, 0)
+    assert len(list(tmp_path.glob("1.0-*"))) <= 6
+
+
+def test_what_is_kept_is_let_go_when_nobody_uses_it(monkeypatch):
+    monkeypatch.setattr(prefixes, "_FORGET_AFTER_S", 0.2)
+    monkeypatch.setattr(prefixes, "_LOOK_S", 0.05)
+
+    class Budget:
+        seed = 0
+        prefix_cache_bytes = 10**9
+
+    pipeline = make_pipeline(StandardScaler(), GaussianNB())
+    shared = prefixes.fitted(Budget(), ("t", 0, 0), pipeline, ((1, (0, 0)),), X, Y)
+    assert shared.fit_data.shape == X.shape
+    time.sleep(0.5)
+    assert len(prefixes._latest.levels) == 1  # an evaluation that takes long still needs it
+    prefixes.release()
+    deadline_s = time.monotonic() + 10
+    while prefixes._latest.levels and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert prefixes._latest.levels == []
+    assert shared.fit_data.shape == X.shape
+
+
+def test_pipelines_that_may_do_anything_are_left_alone():
+    class Own(Pipeline):
+        pass
+
+    steps = [("s", StandardScaler()), ("nb", GaussianNB())]
+    assert prefixes.can_share(Pipeline(steps))
+    assert not prefixes.can_share(Own(steps))
+    assert not prefixes.can_share(Pipeline(steps, memory="somewhere"))
+    assert not prefixes.can_share(Pipeline(steps[1:]))
+    assert not prefixes.can_share(GaussianNB())
+
+
+@pytest.mark.parametrize("n_bytes", [-1, "a lot", True])
+def test_a_bad_budget_is_refused(splits, n_bytes):
+    with pytest.raises(mscourse.ParameterError, match="prefix_cache_bytes must be"):
+        mscourse.grid_search(GaussianNB(), {}, splits, prefix_cache_bytes=n_bytes)
