@@ -22,6 +22,7 @@ _PACKAGES = (
     "dask",
     "distributed",
     "dask-ml",
+    "ray",
     "mscourse",
 )
 

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from findings import OURS, PEER, Results
 from matplotlib.axes import Axes
-from report import OURS, PEER, Results
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 from workloads import workloads

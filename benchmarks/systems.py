@@ -9,8 +9,10 @@ All systems on ipyparallel use the same cluster, so that they differ in what the
 
 from __future__ import annotations
 
+import logging
+import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,8 +30,12 @@ import mscourse
 import mscourse.joblib
 
 Scores: TypeAlias = NDArray[np.float64]
-Search: TypeAlias = Callable[[Workload, NDArray[Any], NDArray[Any]], Scores]
+Search: TypeAlias = Callable[[Workload, Any, NDArray[Any]], Scores]
 System: TypeAlias = Callable[[int], AbstractContextManager[Search]]
+
+# Room for the data that wait in Ray's shared memory, a copy for each task under way. Of what is not
+# used nothing is taken; with less, Ray would write to the disk.
+_RAY_STORE_BYTES = 8_000_000_000
 
 
 @contextmanager
@@ -42,6 +48,44 @@ def sequential(n_workers: int) -> Iterator[Search]:
 def scikit_learn(n_workers: int) -> Iterator[Search]:
     """Run scikit-learn's search on loky, its default."""
     yield lambda work, X, y: _scikit_learn_search(work, X, y, n_jobs=n_workers)
+
+
+@contextmanager
+def scikit_learn_memory(n_workers: int) -> Iterator[Search]:
+    """Run scikit-learn's search on loky, with a pipeline that keeps its fitted steps on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def search(work: Workload, X: Any, y: NDArray[Any]) -> Scores:
+            return _scikit_learn_search(work, X, y, n_jobs=n_workers, memory=folder)
+
+        yield search
+
+
+@contextmanager
+def on_ray(n_workers: int) -> Iterator[Search]:
+    """Run scikit-learn's search on Ray, through the joblib backend that comes with it."""
+    # Said before the import: nothing is reported to anybody, and nothing is asked.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    import ray
+    from ray.util.joblib import register_ray
+
+    # It warns of settings that it cannot take from joblib, which nobody has given.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=n_workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=_RAY_STORE_BYTES,
+            _temp_dir=folder,
+        )
+        try:
+            register_ray()
+            with joblib.parallel_config("ray"):
+                yield lambda work, X, y: _scikit_learn_search(work, X, y, n_jobs=n_workers)
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -76,7 +120,7 @@ def dask_ml(n_workers: int) -> Iterator[Search]:
         Client(cluster) as client,
     ):
 
-        def search(work: Workload, X: NDArray[Any], y: NDArray[Any]) -> Scores:
+        def search(work: Workload, X: Any, y: NDArray[Any]) -> Scores:
             grid = dask_ml.model_selection.GridSearchCV(
                 work.estimator, work.param_grid, cv=CV, refit=False, scheduler=client
             )
@@ -99,11 +143,13 @@ def by_hand(n_workers: int) -> Iterator[Search]:
 
 
 @contextmanager
-def with_mscourse(n_workers: int) -> Iterator[Search]:
+def with_mscourse(n_workers: int, *, shares_prefixes: bool = True) -> Iterator[Search]:
     """Run this package's search on the engines that it starts."""
+    # Given only where it says something, so that the default is what is measured.
+    sharing = {} if shares_prefixes else {"prefix_cache_bytes": 0}
     with mscourse.local_cluster(n_workers) as client:
 
-        def search(work: Workload, X: NDArray[Any], y: NDArray[Any]) -> Scores:
+        def search(work: Workload, X: Any, y: NDArray[Any]) -> Scores:
             with mscourse.persist_cv_splits(X, y, folder=None, name="work", cv=CV) as splits:
                 running = mscourse.grid_search(
                     work.estimator,
@@ -112,6 +158,7 @@ def with_mscourse(n_workers: int) -> Iterator[Search]:
                     engines=client,
                     return_train_score=False,
                     error_score="raise",
+                    **sharing,
                 )
                 running.wait(progress_bar=False)
                 return running.results()["mean_test_score"]
@@ -119,21 +166,32 @@ def with_mscourse(n_workers: int) -> Iterator[Search]:
         yield search
 
 
+def mscourse_sharing_nothing(n_workers: int) -> AbstractContextManager[Search]:
+    """Run this package's search, but fit each pipeline as a whole."""
+    return with_mscourse(n_workers, shares_prefixes=False)
+
+
 SYSTEMS: dict[str, System] = {
     "sequential": sequential,
     "scikit-learn": scikit_learn,
+    "scikit-learn, memory": scikit_learn_memory,
     "dask-ml": dask_ml,
+    "Ray": on_ray,
     "joblib on ipyparallel": joblib_ipyparallel,
     "joblib on mscourse": joblib_mscourse,
     "by hand": by_hand,
+    "mscourse, nothing shared": mscourse_sharing_nothing,
     "mscourse": with_mscourse,
 }
 
 
 def _scikit_learn_search(
-    work: Workload, X: NDArray[Any], y: NDArray[Any], n_jobs: int | None
+    work: Workload, X: Any, y: NDArray[Any], n_jobs: int | None, memory: str | None = None
 ) -> Scores:
-    grid = GridSearchCV(work.estimator, work.param_grid, cv=CV, refit=False, n_jobs=n_jobs)
+    estimator = clone(work.estimator)
+    if memory is not None:
+        estimator.set_params(memory=memory)
+    grid = GridSearchCV(estimator, work.param_grid, cv=CV, refit=False, n_jobs=n_jobs)
     return grid.fit(X, y).cv_results_["mean_test_score"]
 
 
@@ -157,7 +215,7 @@ def compute_evaluation(estimator: Any, params: dict[str, Any], file: Path) -> fl
 
 
 def _grid_search_by_hand(
-    view: ipp.LoadBalancedView, estimator: Any, param_grid: dict[str, Any], files: list[Path]
+    view: ipp.LoadBalancedView, estimator: Any, param_grid: Mapping[str, Any], files: list[Path]
 ) -> Scores:
     evaluations = [
         [view.apply_async(compute_evaluation, estimator, params, file) for file in files]

@@ -130,7 +130,8 @@ def _fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     for installed in sorted(f"{d.name}=={d.version}" for d in distributions()):
         digest.update(installed.encode())
-    for source in sorted([*(ROOT / "mscourse").rglob("*.py"), *BOOK.rglob("*.py")]):
+    measured = ROOT / "benchmarks" / "results.json"
+    for source in sorted([*(ROOT / "mscourse").rglob("*.py"), *BOOK.rglob("*.py"), measured]):
         digest.update(str(source.relative_to(ROOT)).encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()

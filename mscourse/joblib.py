@@ -9,18 +9,25 @@
 
 Each large array is written to a file once, and travels as a path: all engines of a host map the
 same pages. The tasks go through the same scheduler as a search, so that an engine may die or join.
+What they print and warn of is printed and warned of here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import pickle
 import shutil
+import sys
 import tempfile
 import threading
 import traceback
+import warnings
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +57,9 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         host do.
     least_mapped_bytes : int
         Arrays of at least this size are mapped from a file.
+    stand_ins : mapping of int to object, optional
+        For objects, by their id, what travels in their place. Not for the types that are built
+        into Python, nor for functions and classes.
 
     Raises
     ------
@@ -67,6 +77,7 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         engines: Engines = None,
         *,
         least_mapped_bytes: int = _LEAST_MAPPED_BYTES,
+        stand_ins: Mapping[int, object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -80,36 +91,46 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
             pass
         self._engines = engines
         self._least_mapped_bytes = least_mapped_bytes
+        self._stand_ins = {} if stand_ins is None else stand_ins
         self._call: _Call | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Tell how many tasks run at a time: as many as there are engines, or one."""
+        """Tell how many tasks run at a time: one, or as many as there are engines.
+
+        A single engine counts as two: joblib takes one for this process.
+        """
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs == 1:
             return 1
         with pool_for(self._engines) as pool:
-            return len(pool.engines())
+            return max(2, len(pool.engines()))
 
     def start_call(self) -> None:
         """Be ready for tasks."""
-        self._call = _Call(self._engines, self._least_mapped_bytes)
+        self._call = _Call(self._engines, _Arrays(self._least_mapped_bytes, self._stand_ins))
 
     def stop_call(self) -> None:
-        """Wait for nothing, and remove the files."""
-        if self._call is not None:
-            self._call.end()
-            self._call = None
+        """Wait for nothing, remove the files, and warn of what the tasks have warned of."""
+        for warning in self._end_call():
+            warning.repeat()
 
     def terminate(self) -> None:
         self.stop_call()
         self.reset_batch_stats()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Send nothing more of this call."""
-        self.stop_call()
+        """Send nothing more of this call, whose error says more than its warnings."""
+        self._end_call()
         if ensure_ready:
             self.start_call()
+
+    def _end_call(self) -> Sequence[_Warning]:
+        call, self._call = self._call, None
+        if call is None:
+            return []
+        call.end()
+        return call.warned
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], None] | None = None
@@ -130,11 +151,13 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 class _Call:
     """One call of a `joblib.Parallel`: its tasks, its scheduler, and its files."""
 
-    def __init__(self, engines: Engines, least_mapped_bytes: int) -> None:
-        self._arrays = _Arrays(least_mapped_bytes)
+    def __init__(self, engines: Engines, arrays: _Arrays) -> None:
+        self.warned: list[_Warning] = []
+        self._arrays = arrays
         self._feed = _Feed()
         self._futures: dict[int, Future[Any]] = {}
         self._n_submitted = 0
+        self._broken: Exception | None = None
         self._lock = threading.Lock()
         self._scheduler = Scheduler(run_task, self._feed, pool_for(engines), self._take_in)
         self._scheduler.start()
@@ -144,14 +167,19 @@ class _Call:
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], None] | None
     ) -> Future[Any]:
-        payload = self._arrays.dumps(func)
+        payload, files = self._arrays.dumps(func)
         future: Future[Any] = Future()
+        if files:
+            future.add_done_callback(lambda _: self._arrays.release(files))
         if callback is not None:
             future.add_done_callback(callback)
         with self._lock:
             number = self._n_submitted
             self._n_submitted += 1
             self._futures[number] = future
+            broken = self._broken
+        if broken is not None:
+            self._tell(broken)
         self._feed.put((number, payload))
         self._scheduler.wake()
         return future
@@ -162,27 +190,39 @@ class _Call:
         self._arrays.delete()
 
     def _take_in(
-        self, item: Item, value: tuple[bool, bytes] | None, failure: str | None, engine: EngineId
+        self, item: Item, value: bytes | None, failure: str | None, engine: EngineId
     ) -> None:
         with self._lock:
             future = self._futures.pop(item[0])
         if value is None:
             future.set_exception(ClusterError(str(failure)))
             return
-        succeeded, result = value
-        if succeeded:
-            future.set_result(cloudpickle.loads(result))
+        try:
+            outcome: _Outcome = pickle.loads(value)
+        except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
+            error.add_note(f"This is raised by reading what engine {engine} has returned.")
+            future.set_exception(error)
+            return
+        if outcome.printed:
+            sys.stdout.write(outcome.printed)
+        self.warned += outcome.warned
+        if outcome.error is None:
+            future.set_result(outcome.result)
         else:
-            future.set_exception(cloudpickle.loads(result))
+            future.set_exception(outcome.error)
 
     def _tell_the_end(self) -> None:
         try:
             self._scheduler.wait()
         except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
-            with self._lock:
-                left, self._futures = list(self._futures.values()), {}
-            for future in left:
-                future.set_exception(error)
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        with self._lock:
+            self._broken = error  # what is submitted from now on will not run either
+            left, self._futures = list(self._futures.values()), {}
+        for future in left:
+            future.set_exception(error)
 
 
 class _Feed:
@@ -199,28 +239,42 @@ class _Feed:
     def put(self, item: Item) -> None:
         self._items.append(item)
 
-    def take(self, n: int) -> Sequence[Item]:
+    def take(
+        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+    ) -> Sequence[Item]:
         return [self._items.popleft() for _ in range(min(n, len(self._items)))]
 
     def close(self) -> None:
         self.is_open = False
 
 
+@dataclass(eq=False)
+class _File:
+    """An array that has been written, which goes when neither the array nor a task needs it."""
+
+    path: Path
+    array: weakref.ref[NDArray[Any]]
+    n_tasks: int = 0
+
+
 class _Arrays:
     """The large arrays of a call, each in a file of its own."""
 
-    def __init__(self, least_bytes: int) -> None:
+    def __init__(self, least_bytes: int, stand_ins: Mapping[int, object]) -> None:
+        self.stand_ins = stand_ins
         self._least_bytes = least_bytes
         self._folder: Path | None = None
-        # With the array itself: as long as it is kept, no other one has its id.
-        self._written: dict[int, tuple[NDArray[Any], Path]] = {}
-        self._lock = threading.Lock()
+        self._n_written = 0
+        self._files: dict[int, _File] = {}  # by the array's id, as long as it is that array's
+        # Once more by the same thread: an array may die at any time.
+        self._lock = threading.RLock()
 
-    def dumps(self, value: object) -> bytes:
-        """Pickle something, with large arrays as paths."""
+    def dumps(self, value: object) -> tuple[bytes, set[_File]]:
+        """Pickle something, with large arrays as paths; tell of the files until `release`."""
         buffer = io.BytesIO()
-        _Pickler(buffer, self).dump(value)
-        return buffer.getvalue()
+        pickler = _Pickler(buffer, self)
+        pickler.dump(value)
+        return buffer.getvalue(), pickler.files
 
     def is_large(self, value: object) -> bool:
         """Whether something is an array that is worth a file; other kinds of array are not."""
@@ -231,37 +285,69 @@ class _Arrays:
             and value.nbytes >= self._least_bytes
         )
 
-    def path_of(self, array: NDArray[Any]) -> Path:
-        """Write an array unless it has been; give its file."""
+    def hold(self, array: NDArray[Any], files: set[_File]) -> Path:
+        """Write an array unless it has been, add its file to those of a task, and tell its path."""
         with self._lock:
-            if id(array) not in self._written:
+            file = self._files.get(id(array))
+            if file is None:
                 if self._folder is None:
                     self._folder = Path(tempfile.mkdtemp(prefix="mscourse-joblib-"))
-                path = self._folder / f"{len(self._written)}.npy"
+                path = self._folder / f"{self._n_written}.npy"
+                self._n_written += 1
                 np.save(path, array)
-                self._written[id(array)] = array, path
-            return self._written[id(array)][1]
+                number = id(array)
+                file = _File(path, weakref.ref(array, lambda _: self._forget(number)))
+                self._files[number] = file
+            if file not in files:
+                file.n_tasks += 1
+                files.add(file)
+            return file.path
+
+    def release(self, files: set[_File]) -> None:
+        """Remove the files of a task that is over, unless they are the arrays' of more tasks."""
+        with self._lock:
+            for file in files:
+                file.n_tasks -= 1
+                self._remove_if_unused(file)
+
+    def _forget(self, number: int) -> None:
+        with self._lock:
+            file = self._files.pop(number, None)
+            if file is not None:
+                self._remove_if_unused(file)
+
+    def _remove_if_unused(self, file: _File) -> None:
+        if file.n_tasks == 0 and file.array() is None:
+            with contextlib.suppress(OSError):  # Windows does not remove files that are mapped
+                file.path.unlink()
 
     def delete(self) -> None:
         """Remove the files. Maps that are open stay readable."""
         with self._lock:
-            self._written.clear()
+            self._files.clear()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    """Pickles large arrays as paths."""
+    """Pickles large arrays as paths, and stand-ins for what they stand in for."""
 
     def __init__(self, buffer: io.BytesIO, arrays: _Arrays) -> None:
         super().__init__(buffer)
+        self.files: set[_File] = set()
         self._arrays = arrays
 
     def reducer_override(self, value: Any) -> Any:
+        if id(value) in self._arrays.stand_ins:
+            return _itself, (self._arrays.stand_ins[id(value)],)
         if self._arrays.is_large(value):
-            return _map_array, (self._arrays.path_of(value),)
+            return _map_array, (self._arrays.hold(value, self.files),)
         return super().reducer_override(value)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _map_array(path: Path) -> NDArray[Any]:
@@ -273,16 +359,76 @@ def _map_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def run_task(number: int, payload: bytes) -> tuple[bool, bytes]:
-    """Run a batch of joblib's; say whether it succeeded, and what came of it. Runs on an engine."""
-    try:
-        return True, cloudpickle.dumps(cloudpickle.loads(payload)())
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is raised at the client
-        error.add_note(f"On an engine:\n{traceback.format_exc()}")
+@dataclass(frozen=True)
+class _Warning:
+    """A warning on its way from an engine."""
+
+    message: Warning | str
+    category: type[Warning]
+    filename: str
+    lineno: int
+
+    def repeat(self) -> None:
+        """Warn of the same here; what is filtered as often said is so in the place it was said."""
+        registry = _warned_before.setdefault(self.filename, {})
+        warnings.warn_explicit(
+            self.message, self.category, self.filename, self.lineno, registry=registry
+        )
+
+
+# What Python keeps in each module, for those whose code ran on an engine.
+_warned_before: dict[str, dict[Any, Any]] = {}
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of a batch of joblib's."""
+
+    result: Any = None
+    error: Exception | None = None
+    printed: str = ""
+    warned: Sequence[_Warning] = ()
+
+
+def run_task(number: int, payload: bytes) -> bytes:
+    """Run a batch of joblib's; pickle what came of it. Runs on an engine."""
+    error: Exception | None = None
+    result = None
+    with _listening() as (printed, caught):
         try:
-            return False, cloudpickle.dumps(error)
-        except Exception:  # noqa: BLE001  # of a kind that cannot travel
-            return False, cloudpickle.dumps(RuntimeError(traceback.format_exc()))
+            result = cloudpickle.loads(payload)()
+        except Exception as raised:  # noqa: BLE001  # whatever it is, it is raised at the client
+            raised.add_note(f"On an engine:\n{traceback.format_exc()}")
+            error = raised
+    warned = [_Warning(w.message, w.category, w.filename, w.lineno) for w in caught]
+    try:
+        return _dumps(_Outcome(result, error, printed.getvalue(), warned))
+    except Exception:  # noqa: BLE001  # something is of a kind that cannot travel
+        plain = [_Warning(str(w.message), UserWarning, w.filename, w.lineno) for w in warned]
+        why = "".join(traceback.format_exception(error)) if error else traceback.format_exc()
+        return _dumps(_Outcome(None, RuntimeError(why), printed.getvalue(), plain))
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[tuple[io.StringIO, list[warnings.WarningMessage]]]:
+    """Catch what is printed and warned of, if that can be told from what other threads say.
+
+    Threads of an executor in this very process are heard anyway.
+    """
+    printed = io.StringIO()
+    if threading.current_thread() is not threading.main_thread():
+        yield printed, []
+        return
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed):
+        yield printed, caught
+
+
+def _dumps(value: object) -> bytes:
+    """Pickle by the fast means, unless something can be pickled by value only."""
+    try:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  # each type has an error of its own for it
+        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
 
 
 joblib.register_parallel_backend(NAME, EnginesBackend)

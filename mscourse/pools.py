@@ -188,7 +188,9 @@ class ExecutorPool:
     def is_death(self, error: BaseException) -> bool:
         if isinstance(error, BrokenExecutor):  # one dead worker ends the whole executor
             self._broken = True
-        return self._broken
+        # Dask's executor goes on: its scheduler has lost this work with several workers, one after
+        # the other, and starts others.
+        return self._broken or type(error).__name__ == "KilledWorker"
 
     def cancel(self, future: Any) -> None:
         future.cancel()

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_digits
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
 import mscourse
 import mscourse.joblib
@@ -100,6 +105,115 @@ def test_the_tools_of_scikit_learn_give_the_same(client):
         np.testing.assert_array_equal(together.cv_results_[key], alone.cv_results_[key])
     np.testing.assert_array_equal(scores, expected[0])
     np.testing.assert_array_equal(predicted, expected[1])
+
+
+def test_more_tools_of_scikit_learn_give_the_same(client):
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:500], y[:500]
+    fitted = GaussianNB().fit(X, y)
+
+    def results():
+        importances = permutation_importance(fitted, X, y, n_repeats=2, random_state=0, n_jobs=-1)
+        voting = VotingClassifier([("bayes", GaussianNB()), ("svc", SVC())], n_jobs=-1)
+        one_by_one = OneVsRestClassifier(LinearSVC(random_state=0), n_jobs=-1)
+        return (
+            importances.importances,
+            voting.fit(X, y).predict(X),
+            one_by_one.fit(X / 16, y).predict(X / 16),
+        )
+
+    with on(client):
+        together = results()
+    with joblib.parallel_config("sequential"):
+        alone = results()
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def kinds(X):
+    if sparse.issparse(X):
+        return [type(each).__name__ for each in (X.data, X.indices)]
+    base = X.to_numpy()
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return [type(base).__name__]
+
+
+def test_what_a_sparse_matrix_and_a_frame_are_made_of_is_mapped(client):
+    matrix = sparse.random(20_000, 500, density=0.05, format="csr", random_state=0)
+    pandas = pytest.importorskip("pandas")
+    with on(client):
+        assert parallel(kinds, matrix, matrix) == [["memmap", "memmap"]] * 2
+        assert parallel(kinds, pandas.DataFrame(LARGE), matrix)[0] == ["mmap"]
+
+
+def count_files(array):
+    return len(list(Path(array.filename).parent.iterdir()))
+
+
+def test_the_file_of_an_array_goes_when_nobody_needs_it(client):
+    with on(client, least_mapped_bytes=1000):
+        tasks = (joblib.delayed(count_files)(np.full(1000, i)) for i in range(60))
+        most = max(joblib.Parallel(batch_size=1)(tasks))
+        assert most < 30  # each of 60 arrays is another one, and few are under way at a time
+        assert max(parallel(count_files, *[LARGE] * 20)) == 1
+
+
+def speak(x):
+    sys.stdout.write(f"spoken {x}\n")
+    warnings.warn("warned", RuntimeWarning, stacklevel=1)
+    return x
+
+
+def test_what_tasks_print_and_warn_of_is_so_here(client, capsys):
+    with on(client), pytest.warns(RuntimeWarning, match="warned") as warned:
+        assert parallel(speak, *range(5)) == list(range(5))
+    assert len(warned) == 5
+    assert sorted(capsys.readouterr().out.split()) == sorted(["spoken"] * 5 + list("01234"))
+    assert Path(warned[0].filename) == Path(__file__)
+    with on(client), warnings.catch_warnings(record=True) as once:
+        warnings.simplefilter("default")
+        parallel(speak, *range(5))
+    assert len(once) == 1
+
+
+def where(_):
+    return os.getpid()
+
+
+def test_a_single_engine_is_an_engine(client):
+    with on(client[[0]]):
+        assert set(parallel(where, 1, 2, 3)) == {ask_engines(client, os.getpid)[0]}
+
+
+def test_what_is_submitted_after_the_end_of_the_engines_is_told_so():
+    with mscourse.local_cluster(1) as client:
+        backend = mscourse.joblib.EnginesBackend(client)
+        backend.start_call()
+        client.close()
+        first = backend.submit(where)
+        with pytest.raises(mscourse.NoEnginesError, match="client is closed"):
+            first.result(timeout=10)
+        with pytest.raises(mscourse.NoEnginesError, match="client is closed"):
+            backend.submit(where).result(timeout=10)
+        backend.stop_call()
+
+
+class UnreadableError(Exception):
+    """Can be pickled, but not read."""
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+def return_something_unreadable(_):
+    return UnreadableError()
+
+
+def test_what_cannot_be_read_is_raised(client):
+    with on(client), pytest.raises(ValueError, match="invalid literal") as caught:
+        parallel(return_something_unreadable, 1, 2)
+    assert "what engine" in "".join(caught.value.__notes__)
 
 
 class UnspeakableError(Exception):

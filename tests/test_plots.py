@@ -46,6 +46,7 @@ def _no_window() -> Iterator[None]:
 
 # -- made-up results -----------------------------------------------------------------------------
 
+
 def evaluation(params, split, test_score, *, candidate=0, error=None):
     return Evaluation(
         candidate=candidate, params=params, split=split, n_train=10,
@@ -130,8 +131,8 @@ def schedule(n_engines=2, n_each=6, hosts=("here",)):
             candidate=n_engines * i + engine, params={}, split=0, n_train=9,
             train_scores={"score": 1.0}, test_scores={"score": 0.5}, fit_time_s=0.8 * busy_s,
             score_time_s=0.1 * busy_s, error=None, error_traceback=None,
-            started_at_s=1e9 + i, elapsed_s=busy_s, peak_anonymous_bytes=None, host=hosts[engine % len(hosts)],
-            pid=100 + engine, engine=engine,
+            started_at_s=1e9 + i, elapsed_s=busy_s, peak_anonymous_bytes=None,
+            host=hosts[engine % len(hosts)], pid=100 + engine, engine=engine,
         )
         for engine in range(n_engines)
         for busy_s in [1 - engine / 10]

@@ -251,7 +251,8 @@ def test_it_returns_at_once_and_reports_while_it_runs(digits_splits, client):
     assert 0 < search.n_done < 40
     assert search.progress == search.n_done / 40
     assert "Progress: " in repr(search)
-    assert re.search(r"^\d.* evaluations a second on 2 engines, about \d\d:\d\d left$", repr(search), re.M)
+    pace = r"^\d.* evaluations a second on 2 engines, about \d\d:\d\d left$"
+    assert re.search(pace, repr(search), re.M)
     assert search.wait(PATIENCE_S)
     assert (search.n_done, search.n_failed, search.progress) == (40, 0, 1.0)
     assert search.best_params == {"score": 0.875}
