@@ -150,7 +150,9 @@ def with_mscourse(n_workers: int, *, shares_prefixes: bool = True) -> Iterator[S
     with mscourse.local_cluster(n_workers) as client:
 
         def search(work: Workload, X: Any, y: NDArray[Any]) -> Scores:
-            with mscourse.persist_cv_splits(X, y, folder=None, name="work", cv=CV) as splits:
+            with mscourse.persist_cv_splits(
+                X, y, folder=None, name="work", cv=CV, random_state=0
+            ) as splits:
                 running = mscourse.grid_search(
                     work.estimator,
                     work.param_grid,

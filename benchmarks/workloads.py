@@ -251,7 +251,8 @@ def workloads(*, quick: bool) -> dict[str, Workload]:
                 "classifier__alpha": np.logspace(-6, -2, 2 if quick else 10).tolist(),
                 "tfidf__ngram_range": [(1, 1), (1, 2)],
             },
-            tolerance=0.1 if quick else 0.02,
+            # With so few rows, and the weakest penalty, their order decides on some of them.
+            tolerance=0.1 if quick else 0.05,
             n_samples=400 if quick else 8_000,
             kind="texts",
             shown_as="TfidfVectorizer → SGDClassifier",
