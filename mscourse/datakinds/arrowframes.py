@@ -6,6 +6,7 @@ Pandas reads it by way of `mscourse.datakinds.columns`, polars by itself.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from mscourse.storedfile import MapMode, StoredFile
 _SAMPLE = 1000
 
 
-class _FrameSource:
+class _FrameSource(ABC):
     """What the two libraries have in common."""
 
     given: Any
@@ -43,11 +44,13 @@ class _FrameSource:
         self.given = frame
         self.n_samples = len(frame)
 
+    @abstractmethod
     def _given_bytes(self) -> int:
-        raise NotImplementedError
+        """Tell the size of the frame in memory."""
 
+    @abstractmethod
     def _column(self, i: int, rows: Rows) -> Column:
-        raise NotImplementedError
+        """Give some rows of a column, as Arrow has them."""
 
     def _facts(self) -> Facts:
         return {}
