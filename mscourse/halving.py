@@ -18,35 +18,32 @@ from __future__ import annotations
 
 import bisect
 import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
 from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
-from mscourse.checks import Scoring, check_count, check_parameter_names, checked_evaluator
+from mscourse.checks import Scoring, checked_evaluator
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
 from mscourse.handle import TOP_SHOWN, Search
 from mscourse.log import Columns
 from mscourse.pools import EngineId, Engines
+from mscourse.resources import (
+    check_factor,
+    checked_least,
+    checked_parameter,
+    checked_rows,
+    least_rows,
+    rung_steps,
+)
 from mscourse.results import Ranking
 from mscourse.splits import Splits
-
-# Closer to 1 the rungs would hardly differ, and there would be hundreds.
-_LEAST_FACTOR = 1.1
-
-# Rows that scikit-learn's halving wants at least for each split and class.
-_LEAST_ROWS = 2
-
-# The logarithm of a whole power may come out a little too small: log(243, 3) is 4.999...
-_ROUNDING = 1e-9
 
 
 class HalvingSearch(Search):
@@ -340,7 +337,7 @@ def halving_search(
     >>> search.best_params
     {'C': 10, 'gamma': 0.001}
     """
-    _check_factor(factor)
+    check_factor(factor)
     if n_iter is None:
         try:
             candidates = grid_candidates(param_grid)
@@ -363,13 +360,13 @@ def halving_search(
     )
     rows = tuple(split.n_train for split in splits)
     if resource == N_SAMPLES:
-        most = _checked_rows(max_resources, max(rows))
-        least_sensible = _least_rows(evaluator)
+        most = checked_rows(max_resources, max(rows))
+        least_sensible = least_rows(evaluator)
     else:
-        most = _checked_parameter(estimator, candidates, resource, max_resources)
+        most = checked_parameter(estimator, candidates, resource, max_resources)
         least_sensible = 1
-    least = _checked_least(min_resources, most, least_sensible, len(candidates), factor)
-    ladder = Ladder(resource, _steps(least, most, factor), rows)
+    least = checked_least(min_resources, most, least_sensible, len(candidates), factor)
+    ladder = Ladder(resource, rung_steps(least, most, factor), rows)
     raise_errors = error_score == "raise"
     return HalvingSearch(
         evaluator,
@@ -381,85 +378,3 @@ def halving_search(
         raise_errors=raise_errors,
         on_evaluation=on_evaluation,
     )
-
-
-# -- resources -------------------------------------------------------------------------------------
-
-
-def _steps(least: int, most: int, factor: float) -> tuple[int, ...]:
-    """Give the resources of the rungs: the top is ``most``, the bottom not below ``least``."""
-    n_above = math.floor(math.log(most / least, factor) + _ROUNDING)
-    steps = [round(most / factor ** (n_above - k)) for k in range(n_above + 1)]
-    return tuple(dict.fromkeys(steps))  # small ones may round to the same
-
-
-def _least_rows(evaluator: Evaluator) -> int:
-    n_rows = _LEAST_ROWS * len(evaluator.splits)
-    y = evaluator.splits.open_arrays()[1] if is_classifier(evaluator.estimator) else None
-    return n_rows if y is None else n_rows * len(np.unique(y))
-
-
-def _checked_rows(max_resources: int | None, n_rows: int) -> int:
-    if max_resources is None:
-        return n_rows
-    check_count("max_resources", max_resources)
-    if max_resources > n_rows:
-        raise ParameterError(
-            f"max_resources must be at most {n_rows}, the rows in the largest train set, not "
-            f"{max_resources}. Leave it out to use all rows."
-        )
-    return int(max_resources)
-
-
-def _checked_least(
-    min_resources: int | None, most: int, least_sensible: int, n_candidates: int, factor: float
-) -> int:
-    if min_resources is None:
-        n_promotions = math.floor(math.log(n_candidates, factor) + _ROUNDING)
-        return min(most, max(least_sensible, int(most / factor**n_promotions)))
-    check_count("min_resources", min_resources)
-    if min_resources > most:
-        raise ParameterError(
-            f"min_resources must be at most max_resources, which is {most}; it is {min_resources}."
-        )
-    return int(min_resources)
-
-
-def _checked_parameter(
-    estimator: Any, candidates: Sequence[Params], resource: object, max_resources: int | None
-) -> int:
-    if not isinstance(resource, str):
-        raise ParameterError(
-            f"resource must be {N_SAMPLES!r} or the name of a parameter, not {resource!r}."
-        )
-    if any(resource in params for params in candidates):
-        raise ParameterError(
-            f"{resource!r} is the resource, so that the search sets it; take it out of param_grid."
-        )
-    try:
-        check_parameter_names(estimator, [{resource: None}])
-    except ParameterError as error:
-        raise ParameterError(f"resource must be {N_SAMPLES!r} or a parameter. {error}") from error
-    value = estimator.get_params()[resource]
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is not None and not is_integer:
-        raise ParameterError(
-            f"resource must be {N_SAMPLES!r} or a parameter that is an integer, such as "
-            f"n_estimators or max_iter; {resource!r} is {value!r}."
-        )
-    if max_resources is None:
-        raise ParameterError(
-            f"max_resources must say which {resource} a candidate gets in the top rung, for "
-            "example max_resources=100."
-        )
-    check_count("max_resources", max_resources)
-    return int(max_resources)
-
-
-def _check_factor(factor: object) -> None:
-    is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
-    if not is_number or not _LEAST_FACTOR <= float(factor) < math.inf:  # type: ignore[arg-type]  # a Real
-        raise ParameterError(
-            f"factor must be a number of at least {_LEAST_FACTOR}, usually 2 to 4, not {factor!r}: "
-            "one candidate in so many is promoted."
-        )

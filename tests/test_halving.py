@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 import mscourse
 from mscourse.asha import Asha, Ladder, Promotions
 from mscourse.engines import ask_engines
-from mscourse.halving import _steps
+from mscourse.resources import rung_steps
 
 PATIENCE_S = 120
 
@@ -198,7 +198,7 @@ def test_the_best_goes_on_if_else_nobody_were_at_the_top():
     ],
 )
 def test_the_resources_of_the_rungs(least, most, factor, expected):
-    assert _steps(least, most, factor) == expected
+    assert rung_steps(least, most, factor) == expected
 
 
 # -- what the scheduler is handed -----------------------------------------------------------------
