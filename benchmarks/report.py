@@ -16,16 +16,17 @@ import halving
 import tables
 import targets
 from findings import MB, OURS, REFERENCE, Results, median
-from plan import ALL
+from plan import ALL, TABLES
 from tables import shown, table
 from workloads import Workload
 
 _HEAD = """\
 # The same work in mscourse and in its peers
 
-Written by `make bench`; do not edit. Rounds of measurements: {rounds}. If there were several, each
-figure is their median, with the least and the most in brackets. Smaller is better, except for
-scores.
+Written by `make bench`; do not edit. Smaller is better, except for scores.
+
+Rounds of measurements: {rounds}. Where there were several, each figure is their median, with the
+least and the most in brackets.
 """
 
 _SUMMARY = """\
@@ -150,7 +151,20 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
         ("The machine", (table(("", ""), raw["machine"].items()),)),
     ]
     written = [_section(title, parts) for title, parts in sections if None not in parts]
-    return "\n".join([_HEAD.format(rounds=raw["rounds"]), *written])
+    return "\n".join([_HEAD.format(rounds=_rounds(raw["measurements"])), *written])
+
+
+def _rounds(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Say how often each table was measured; a part may have been measured anew, and more often."""
+    names: dict[int, list[str]] = {}
+    for each in TABLES:
+        n_rounds = max((m["round"] + 1 for m in measurements if each.has(m)), default=0)
+        names.setdefault(n_rounds, []).append(each.name)
+    names.pop(0, None)
+    by_size = sorted(names.items(), key=lambda item: len(item[1]), reverse=True)
+    usual, *others = [str(n_rounds) for n_rounds, _ in by_size] or ["0"]
+    of_others = (f", of {', '.join(names[int(n_rounds)])} {n_rounds}" for n_rounds in others)
+    return usual + "".join(of_others)
 
 
 def as_summary(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:

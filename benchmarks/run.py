@@ -122,7 +122,7 @@ def _results_so_far(arguments: argparse.Namespace) -> Found:
     if keep and path.exists() and not (arguments.quick and folder == FOLDER):
         results: Found = json.loads(path.read_text(encoding="utf-8"))
         return results
-    return {"machine": {}, "rounds": arguments.rounds, "references": {}, "measurements": []}
+    return {"machine": {}, "references": {}, "measurements": []}
 
 
 def _measured(
@@ -137,7 +137,6 @@ def _measured(
     """Measure, and put what is found in the place of what was there; yield after each part."""
     start_s = time.monotonic()
     results["machine"] = describe_machine()
-    results["rounds"] = rounds
     references = results.setdefault("references", {})
     for table in tables:
         found = []
