@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         ClusterError,
         DamagedSplitsError,
         EvaluationError,
+        JournalError,
+        JournalInUseError,
+        JournalMismatchError,
         LabError,
         MSCourseError,
         NoEnginesError,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from mscourse.evaluation import Evaluation
     from mscourse.halving import HalvingSearch, halving_search
     from mscourse.handle import CandidateSearch, Search
+    from mscourse.journalreport import JournalReport, read_journal
     from mscourse.memory import (
         HostMemory,
         ProcessMemory,
@@ -60,6 +64,9 @@ _NAMES_OF_MODULE = {
         "ClusterError",
         "DamagedSplitsError",
         "EvaluationError",
+        "JournalError",
+        "JournalInUseError",
+        "JournalMismatchError",
         "LabError",
         "MSCourseError",
         "NoEnginesError",
@@ -70,6 +77,7 @@ _NAMES_OF_MODULE = {
     "evaluation": ("Evaluation",),
     "halving": ("HalvingSearch", "halving_search"),
     "handle": ("CandidateSearch", "Search"),
+    "journalreport": ("JournalReport", "read_journal"),
     "memory": ("HostMemory", "ProcessMemory", "engines_memory", "hosts_memory", "process_memory"),
     "monitor": ("MemoryMonitor",),
     "persist": ("persist_cv_splits",),
@@ -89,6 +97,10 @@ __all__ = [
     "Extrapolation",
     "HalvingSearch",
     "HostMemory",
+    "JournalError",
+    "JournalInUseError",
+    "JournalMismatchError",
+    "JournalReport",
     "LabError",
     "LearningCurve",
     "MSCourseError",
@@ -115,6 +127,7 @@ __all__ = [
     "persist_cv_splits",
     "process_memory",
     "random_search",
+    "read_journal",
     "validation_curve",
 ]
 

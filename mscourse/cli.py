@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mscourse import __version__
 from mscourse.errors import MSCourseError
@@ -47,8 +48,34 @@ def _parser() -> argparse.ArgumentParser:
         description="Check versions, cores, memory, disk and ports, and start a cluster.",
     )
     doctor.set_defaults(run=_doctor)
+    _add_search_commands(commands)
     add_lab_commands(commands)
     return parser
+
+
+def _add_search_commands(commands: Any) -> None:
+    search = commands.add_parser(
+        "search",
+        help="look into the journal of a search",
+        description="Look into the journal of a search, also while it runs.",
+    )
+    search.set_defaults(run=lambda options: search.print_help() or 2)
+    actions = search.add_subparsers(title="commands", metavar="COMMAND")
+    status = actions.add_parser(
+        "status",
+        help="show how far it has come, and the best candidates so far",
+        description="Show how far a search has come, and the best candidates so far. The journal "
+        "is only read.",
+    )
+    status.add_argument("journal", metavar="FILE", help="the journal: what was given as journal=")
+    status.set_defaults(run=_search_status)
+
+
+def _search_status(options: argparse.Namespace) -> int:
+    from mscourse.journalreport import read_journal
+
+    print(read_journal(options.journal))
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ on less data costs no copy.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from mscourse import results
 from mscourse.checks import check_one_metric, checked_evaluator
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.journal import Journal
 from mscourse.pools import Engines
 from mscourse.results import Mean
+from mscourse.resume import journal_of
 from mscourse.running import Run
 from mscourse.scaling import Extrapolation, PowerLaw, ScoreLaw
 from mscourse.scheduler import Queue
@@ -49,6 +52,7 @@ class LearningCurve(Run):
         candidates: Sequence[Params],
         train_sizes: NDArray[np.int64],
         engines: Engines,
+        journal: Journal | None,
     ) -> None:
         self.train_sizes = train_sizes
         self.missing_classes = (
@@ -62,7 +66,7 @@ class LearningCurve(Run):
             for size in _spread(len(train_sizes))
             for candidate, params in enumerate(candidates)
         ]
-        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines)
+        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines, journal=journal)
 
     def results(self, candidate: int = 0) -> dict[str, Any]:
         """Arrange what is done of one candidate as `sklearn.model_selection.learning_curve` does.
@@ -190,7 +194,12 @@ class ValidationCurve(Run):
     """
 
     def __init__(
-        self, evaluator: Evaluator, param_name: str, param_range: Sequence[Any], engines: Engines
+        self,
+        evaluator: Evaluator,
+        param_name: str,
+        param_range: Sequence[Any],
+        engines: Engines,
+        journal: Journal | None,
     ) -> None:
         self.param_name = param_name
         self.param_range = list(param_range)
@@ -200,7 +209,7 @@ class ValidationCurve(Run):
             for split in range(len(evaluator.splits))
             for value in _spread(len(candidates))
         ]
-        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines)
+        super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines, journal=journal)
 
     def results(self) -> dict[str, Any]:
         """Arrange what is done as `sklearn.model_selection.validation_curve` does, with the times.
@@ -251,6 +260,8 @@ def learning_curve(
     engines: Engines = None,
     scoring: str | Callable[..., float] | None = None,
     timeout_s: float | None = None,
+    journal: str | Path | None = None,
+    retry_failed: bool = False,
 ) -> LearningCurve:
     """Train on more and more rows of every split, on all engines; returns at once.
 
@@ -270,7 +281,7 @@ def learning_curve(
         As for `grid_search`.
     scoring : str or callable, optional
         One metric. By default ``estimator.score``.
-    timeout_s : float, optional
+    timeout_s, journal, retry_failed
         As for `grid_search`.
 
     Returns
@@ -284,18 +295,24 @@ def learning_curve(
         If an argument cannot be right. Nothing is run.
     NoEnginesError
         If the client has no engines.
+    JournalError
+        If the journal is of other work, in use, or no journal.
     """
     check_one_metric(scoring)
     if params is None:
         params = {}
-    candidates = [dict(params)] if isinstance(params, Mapping) else [dict(each) for each in params]
+    several = [params] if isinstance(params, Mapping) else params
+    if not isinstance(several, Sequence) or not all(isinstance(p, Mapping) for p in several):
+        raise ParameterError(f"params must be a dict, or a list of dicts, not {params!r}.")
+    candidates = [dict(each) for each in several]
     if not candidates:
         raise ParameterError("params is an empty list; give at least one candidate, or None.")
     evaluator = checked_evaluator(
         estimator, candidates, splits, scoring=scoring, timeout_s=timeout_s
     )
     sizes = _checked_sizes(train_sizes, min(split.n_train for split in splits))
-    return LearningCurve(evaluator, candidates, sizes, engines)
+    kept = journal_of(evaluator, journal, retry_failed=retry_failed)
+    return LearningCurve(evaluator, candidates, sizes, engines, kept)
 
 
 def validation_curve(
@@ -307,12 +324,14 @@ def validation_curve(
     engines: Engines = None,
     scoring: str | Callable[..., float] | None = None,
     timeout_s: float | None = None,
+    journal: str | Path | None = None,
+    retry_failed: bool = False,
 ) -> ValidationCurve:
     """Evaluate one parameter at several values, on all engines; returns at once.
 
     Parameters
     ----------
-    estimator, splits, engines, scoring, timeout_s
+    estimator, splits, engines, scoring, timeout_s, journal, retry_failed
         As for `learning_curve`.
     param_name : str
         The parameter.
@@ -330,20 +349,31 @@ def validation_curve(
         If an argument cannot be right. Nothing is run.
     NoEnginesError
         If the client has no engines.
+    JournalError
+        If the journal is of other work, in use, or no journal.
     """
     check_one_metric(scoring)
+    if not isinstance(param_name, str):
+        raise ParameterError(f"param_name must be the name of a parameter, not {param_name!r}.")
+    # The letters of a string are hardly what is meant.
+    if isinstance(param_range, str | bytes) or not isinstance(param_range, Iterable):
+        raise ParameterError(f"param_range must be a list of values, not {param_range!r}.")
     values = list(param_range)
     if not values:
         raise ParameterError("param_range is empty; give at least one value.")
     evaluator = checked_evaluator(
         estimator, [{param_name: values[0]}], splits, scoring=scoring, timeout_s=timeout_s
     )
-    return ValidationCurve(evaluator, param_name, values, engines)
+    kept = journal_of(evaluator, journal, retry_failed=retry_failed)
+    return ValidationCurve(evaluator, param_name, values, engines, kept)
 
 
 def _checked_sizes(train_sizes: ArrayLike, n_most: int) -> NDArray[np.int64]:
     """Turn fractions into rows, as scikit-learn does, and refuse what cannot be."""
-    sizes = np.asarray(train_sizes)
+    try:
+        sizes = np.asarray(train_sizes)
+    except ValueError:  # lists of different lengths
+        sizes = np.array(None)
     if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iuf":
         raise ParameterError(f"train_sizes must be a list of numbers, not {train_sizes!r}.")
     if sizes.dtype.kind == "f":

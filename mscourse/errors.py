@@ -7,6 +7,9 @@
     ├── SplitsError                        splits on disk
     │   ├── SplitsNotFoundError (FileNotFoundError)
     │   └── DamagedSplitsError             files that differ from what was written
+    ├── JournalError                       a journal that cannot be read or written
+    │   ├── JournalInUseError              another search writes to it
+    │   └── JournalMismatchError           it is of other data, another estimator or scoring
     ├── ClusterError                       engines and controllers
     │   └── NoEnginesError                 there is nothing to run on
     ├── EvaluationError                    a fit or a score raised, and the caller wants to know
@@ -35,6 +38,18 @@ class SplitsNotFoundError(SplitsError, FileNotFoundError):
 
 class DamagedSplitsError(SplitsError):
     """A file of persisted splits is not what was written."""
+
+
+class JournalError(MSCourseError):
+    """A journal cannot be read or written."""
+
+
+class JournalInUseError(JournalError):
+    """Another search writes to the journal."""
+
+
+class JournalMismatchError(JournalError):
+    """The journal is of other work: other data, another estimator, another scoring."""
 
 
 class ClusterError(MSCourseError):

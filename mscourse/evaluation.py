@@ -18,6 +18,7 @@ import sklearn
 from sklearn.base import clone
 
 from mscourse import footprint, prefixes, timelimit
+from mscourse.errors import DamagedSplitsError
 from mscourse.prefixes import Prefix
 from mscourse.seeds import own_generators, reseed
 from mscourse.splits import Split, Splits
@@ -115,6 +116,17 @@ class Outcome(NamedTuple):
     host: str
     pid: int
 
+    def ranked_by(self, metric: str) -> Outcome:
+        """Put a metric first, if there is one of that name."""
+        if metric not in self.metrics or self.metrics[0] == metric:
+            return self
+        order = sorted(range(len(self.metrics)), key=lambda i: self.metrics[i] != metric)
+        return self._replace(
+            metrics=tuple(self.metrics[i] for i in order),
+            test_scores=tuple(self.test_scores[i] for i in order),
+            train_scores=tuple(self.train_scores[i] for i in order if self.train_scores),
+        )
+
 
 @dataclass(frozen=True)
 class Evaluator:
@@ -179,6 +191,11 @@ class Evaluator:
 
         An evaluation that raises becomes a record with its error. The arrays are mapped anew each
         time, copy-on-write, so that what an estimator does to them ends with the evaluation.
+
+        Raises
+        ------
+        DamagedSplitsError
+            If the data are not what was written. Then no evaluation can be what it should.
         """
         if self.timeout_s is None:
             return self._evaluate(candidate, params, split, n_train, prefix)
@@ -203,6 +220,8 @@ class Evaluator:
         try:
             with own_generators, sklearn.config_context(**self.config):
                 work.do(params, prefix)
+        except DamagedSplitsError:
+            raise  # no fault of the candidate: it must not be counted as its failure
         except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()

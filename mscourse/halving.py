@@ -20,6 +20,7 @@ import bisect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ from mscourse.checks import Scoring, checked_evaluator
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
 from mscourse.handle import TOP_SHOWN, Search
+from mscourse.journal import Journal
 from mscourse.log import Columns
 from mscourse.pools import EngineId, Engines
 from mscourse.resources import (
@@ -43,6 +45,7 @@ from mscourse.resources import (
     rung_steps,
 )
 from mscourse.results import Ranking
+from mscourse.resume import journal_of
 from mscourse.splits import Splits
 
 
@@ -78,6 +81,7 @@ class HalvingSearch(Search):
         *,
         raise_errors: bool,
         on_evaluation: Callable[[Evaluation], object] | None,
+        journal: Journal | None,
     ) -> None:
         self.resource = ladder.resource
         self._ladder = ladder
@@ -92,6 +96,7 @@ class HalvingSearch(Search):
             keeps_params=ladder.resource != N_SAMPLES,
             learn=self._learn_score,
             on_evaluation=on_evaluation,
+            journal=journal,
         )
 
     def _learn_score(self, candidate: int, split: int, outcome: Outcome, engine: EngineId) -> None:
@@ -266,6 +271,8 @@ def halving_search(
     error_score: float | Literal["raise"] = math.nan,
     timeout_s: float | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
+    journal: str | Path | None = None,
+    retry_failed: bool = False,
 ) -> HalvingSearch:
     """Search by asynchronous successive halving, on all engines; returns at once.
 
@@ -315,6 +322,8 @@ def halving_search(
     error_score : float or "raise"
         Score of an evaluation that fails. With nan the candidate goes no further. With "raise" the
         first failure ends the search, and `HalvingSearch.wait` raises it.
+    timeout_s, on_evaluation, journal, retry_failed
+        As for `grid_search`. What the journal has is counted when its candidate gets that far.
 
     Returns
     -------
@@ -327,6 +336,8 @@ def halving_search(
         If an argument cannot be right. Nothing is run.
     NoEnginesError
         If the client has no engines.
+    JournalError
+        If the journal is of other work, in use, or no journal.
 
     Examples
     --------
@@ -377,4 +388,7 @@ def halving_search(
         engines,
         raise_errors=raise_errors,
         on_evaluation=on_evaluation,
+        journal=journal_of(
+            evaluator, journal, random_state=random_state, retry_failed=retry_failed
+        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from mscourse.candidates import Candidates, Grid, grid_candidates, new_ones
 from mscourse.checks import check_parameter_names
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.journal import Journal
 from mscourse.pools import Engines
 from mscourse.prefixes import Prefixes, can_share
-from mscourse.queues import CandidateQueue, PrefixQueue, SearchQueue
+from mscourse.prefixqueue import PrefixQueue
+from mscourse.queues import CandidateQueue, Place, SearchQueue
 from mscourse.results import CandidateScore, Ranking
 from mscourse.running import Run
 
@@ -193,7 +195,8 @@ class Search(Run):
         ranking, *others = self._log.metrics
         named = [f"Ranked by {ranking}; also {', '.join(others)}"] if others else []
         errors = results.grouped_errors(self._log)
-        return [*self._pace(), *named, *self._callback_notes(), *errors]
+        notes = [*self._state_notes(), *named, *self._callback_notes(), *self._journal_notes()]
+        return [*notes, *errors]
 
     def _bar_facts(self) -> dict[str, Any]:
         best = self.best(1)
@@ -220,6 +223,7 @@ class CandidateSearch(Search):
         *,
         raise_errors: bool,
         on_evaluation: Callable[[Evaluation], object] | None,
+        journal: Journal | None,
     ) -> None:
         self._prefixes = _prefixes(evaluator)
         self._queue: SearchQueue
@@ -244,7 +248,28 @@ class CandidateSearch(Search):
             raise_errors=raise_errors,
             learn=self._queue.learn,
             on_evaluation=on_evaluation,
+            journal=journal,
         )
+
+    def _resume(self, journal: Journal) -> None:
+        self._take_from_journal(journal, range(len(self.candidates)))
+
+    def _take_from_journal(self, journal: Journal, numbers: Iterable[int]) -> None:
+        """Take in what is done of some candidates, in the order in which it was."""
+        if not len(journal):
+            return
+        rows = [split.n_train for split in self._evaluator.splits]
+        found: dict[Place, int] = {}
+        for number in numbers:
+            places = journal.places(self.candidates[number])
+            for split, n_train in enumerate(rows):
+                offset = places.pop((split, n_train), None)
+                if offset is not None:
+                    found[number, split] = offset
+        waiting = self._queue.skip(list(found))
+        for number, split in sorted(waiting, key=found.__getitem__):
+            entry = journal.read(found[number, split])
+            self._keep_again(number, self.candidates[number], entry)
 
     def add(self, param_grid: Grid) -> int:
         """Add the candidates of another grid, at the end of the queue.
@@ -283,9 +308,13 @@ class CandidateSearch(Search):
                 assert self._prefixes is not None
                 self._queue.know(dict(zip(numbers, self._prefixes.of(fresh), strict=True)))
             self._n_total += self._queue.add(numbers)
+            if self._journal is not None:
+                self._take_from_journal(self._journal, numbers)
 
         if len(fresh) and not self._scheduler.offer(put):
             self._scheduler.wait()
+            if self._journal is not None:
+                self._journal.reopen()
             put()
             self._launch()
         return len(fresh)

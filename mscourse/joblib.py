@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from mscourse.errors import ClusterError, ParameterError
 from mscourse.pools import EngineId, Engines, pool_for
-from mscourse.scheduler import Item, Scheduler
+from mscourse.scheduler import Ended, Item, Scheduler
 
 NAME = "mscourse"
 
@@ -189,7 +189,11 @@ class _Call:
         self._scheduler.abort()
         self._arrays.delete()
 
-    def _take_in(
+    def _take_in(self, ended: Sequence[Ended]) -> None:
+        for each in ended:
+            self._take_in_one(*each)
+
+    def _take_in_one(
         self, item: Item, value: bytes | None, failure: str | None, engine: EngineId
     ) -> None:
         with self._lock:

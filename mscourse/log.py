@@ -121,8 +121,8 @@ class Log:
         outcome: Outcome,
         engine: Hashable,
         params: Params | None = None,
-    ) -> None:
-        """Add an evaluation; ``params`` if they are not those of the candidate."""
+    ) -> int:
+        """Add an evaluation; return its row. ``params`` if they are not the candidate's."""
         with self._lock:
             row = len(self._candidate)
             if outcome.error is not None:
@@ -162,6 +162,7 @@ class Log:
                     found = dict(zip(outcome.metrics, scores, strict=False))
                     for name, column in columns.items():
                         column.append(found.get(name, math.nan))
+            return row
 
     def _note_metrics(self, metrics: Sequence[str]) -> None:
         """Make columns for metrics that are new, as if they had always been there."""

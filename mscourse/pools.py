@@ -10,20 +10,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TextIO, TypeAlias
 
 import cloudpickle
 import ipyparallel as ipp
 from ipyparallel.error import RemoteError
 
 from mscourse.engines import CONTROLLER_IS_SILENT, ControllerWatch, local_cluster
-from mscourse.errors import NoEnginesError, ParameterError
+from mscourse.errors import DamagedSplitsError, NoEnginesError, ParameterError
+
+# An engine that was started anew has registered by then, or something is wrong.
+_REPLACED_WITHIN_S = 30.0
 
 EngineId = Hashable
 Engines: TypeAlias = ipp.Client | ipp.DirectView | ipp.LoadBalancedView | Executor | None
@@ -47,10 +52,13 @@ class BatchReport:
         For each item what the function returned, or else the exception it raised as text.
     elapsed_s : float
         Seconds that the items took together.
+    fatal : DamagedSplitsError or None
+        Why the items after those were not begun: nobody can do them as they should be done.
     """
 
     outcomes: list[tuple[Any, str | None]]
     elapsed_s: float
+    fatal: DamagedSplitsError | None = None
 
 
 class Pool(Protocol):
@@ -74,6 +82,9 @@ class Pool(Protocol):
     def replace(self, engine: EngineId) -> None:
         """Learn that an engine has died; start another one if the pool owns its engines."""
 
+    def is_replacing(self) -> bool:
+        """Whether an engine that has died is being replaced by another one."""
+
     def is_gone(self) -> bool:
         """Whether there will never be an engine again."""
 
@@ -89,9 +100,46 @@ def run_batch(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
     for item in items:
         try:
             outcomes.append((call(*item), None))
+        except DamagedSplitsError as error:
+            fatal = DamagedSplitsError(f"On {socket.gethostname()} (pid {os.getpid()}): {error}")
+            return BatchReport(outcomes, time.perf_counter() - start_s, fatal)
         except Exception as error:  # noqa: BLE001  # the scheduler's client decides what it means
             outcomes.append((None, f"{type(error).__name__}: {error}"))
     return BatchReport(outcomes, time.perf_counter() - start_s)
+
+
+def run_batch_silently(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
+    """Do as `run_batch`, and throw away what is printed. Runs on an ipyparallel engine.
+
+    An engine sends all that is printed, by C code and by what it starts as well, to its client,
+    which keeps it for good: an estimator that prints 100 MB would cost the client 200 MB or more.
+    """
+    with _silence():
+        return run_batch(function, items)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    nowhere = _nowhere()
+    streams = {sys.stdout, sys.stderr}
+    for stream in streams:
+        stream.flush()  # what was printed before goes where it belongs
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(nowhere.fileno(), number)
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+@functools.lru_cache(maxsize=1)
+def _nowhere() -> TextIO:
+    """Open the null device. It stays open: a log handler of an evaluation may keep hold of it."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 @functools.lru_cache(maxsize=4)
@@ -116,6 +164,7 @@ class IPyParallelPool:
         self._owned = owned
         self._views: dict[EngineId, ipp.DirectView] = {}
         self._controller = ControllerWatch(client)
+        self._replaced_by_s = 0.0
 
     def engines(self) -> Sequence[EngineId]:
         if self._client._closed:
@@ -129,7 +178,7 @@ class IPyParallelPool:
     def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
         if engine not in self._views:
             self._views[engine] = self._client[engine]
-        future: Future = self._views[engine].apply_async(run_batch, function, items)
+        future: Future = self._views[engine].apply_async(run_batch_silently, function, items)
         return future
 
     def is_death(self, error: BaseException) -> bool:
@@ -141,12 +190,18 @@ class IPyParallelPool:
 
     def replace(self, engine: EngineId) -> None:
         if self._owned and not self._client._closed:
+            self._replaced_by_s = time.monotonic() + _REPLACED_WITHIN_S
             # To start a process takes seconds, and the other engines want work meanwhile.
             threading.Thread(target=self._start_engine, daemon=True).start()
 
     def _start_engine(self) -> None:
-        with contextlib.suppress(Exception):  # the cluster may be stopping: then none is wanted
+        try:
             self._client.cluster.start_engines_sync(n=1)
+        except Exception:  # noqa: BLE001  # the cluster may be stopping: then none is wanted
+            self._replaced_by_s = 0.0
+
+    def is_replacing(self) -> bool:
+        return time.monotonic() < self._replaced_by_s
 
     def is_gone(self) -> bool:
         return bool(self._client._closed) or self._controller.is_silent()
@@ -200,6 +255,9 @@ class ExecutorPool:
 
     def replace(self, engine: EngineId) -> None:
         pass  # it cannot
+
+    def is_replacing(self) -> bool:
+        return False
 
     def is_gone(self) -> bool:
         return self._broken

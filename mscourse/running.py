@@ -13,14 +13,20 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from mscourse import results
-from mscourse.errors import EvaluationError
+from mscourse.errors import EvaluationError, NoEnginesError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.journal import Journal
+from mscourse.journalfile import Entry
 from mscourse.log import Log, Records
 from mscourse.pools import EngineId, Engines, pool_for
-from mscourse.scheduler import Scheduler, Source
+from mscourse.resume import ReplayingSource
+from mscourse.scheduler import Ended, Item, Scheduler, Source
 
 # How often a progress bar looks: often enough to seem smooth.
 _BAR_PERIOD_S = 0.1
+
+# Engines that are restarted need this long to come back; after that nobody seems to see to it.
+PATIENCE_S = 60.0
 
 # What stands behind it takes a look at all that is done.
 _BAR_FACTS_PERIOD_S = 1.0
@@ -50,6 +56,8 @@ class Run:
         scheduler's thread.
     on_evaluation : callable, optional
         Called with each `Evaluation` that is done, from the scheduler's thread.
+    journal : Journal, optional
+        What is done already, and where more is written. It is closed when all is over.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class Run:
         keeps_params: bool = False,
         learn: Callable[[int, int, Outcome, EngineId], None] | None = None,
         on_evaluation: Callable[[Evaluation], object] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.candidates = candidates
         self.n_splits = len(evaluator.splits)
@@ -84,12 +93,26 @@ class Run:
         )
         self._aborted = False
         self._first_error: Evaluation | None = None
-        self._launch()
+        self._journal = journal
+        try:
+            if journal is not None:
+                self._resume(journal)
+            self._n_resumed = self.n_done
+            self._launch()
+        except BaseException:
+            self._leave_journal()
+            raise
 
     def _launch(self) -> None:
         self._scheduler = Scheduler(
-            self._evaluator, self._source, pool_for(self._engines), self._take_in
+            self._evaluator,
+            self._source,
+            pool_for(self._engines),
+            self._take_in,
+            self._leave_journal,
         )
+        if self._journal is not None:
+            self._journal.begin(self.n_total, self.n_splits)
         self._n_done_before = self.n_done
         self._started_s = time.monotonic()
         self._scheduler.start()
@@ -125,7 +148,13 @@ class Run:
         """
         return Records(self._log, range(len(self._log)))
 
-    def wait(self, timeout_s: float | None = None, *, progress_bar: bool | None = None) -> bool:
+    def wait(
+        self,
+        timeout_s: float | None = None,
+        *,
+        progress_bar: bool | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> bool:
         """Wait until all is done. Interrupting the wait leaves the evaluations running.
 
         Parameters
@@ -134,6 +163,9 @@ class Run:
             Wait no longer than this. By default as long as it takes.
         progress_bar : bool, optional
             Show a bar. By default if somebody can see it: in a terminal and in a notebook.
+        patience_s : float
+            How long to wait for new engines when there are none. That there are none is said at
+            once, by a warning.
 
         Returns
         -------
@@ -145,18 +177,24 @@ class Run:
         EvaluationError
             If an evaluation failed and ``error_score="raise"``.
         NoEnginesError
-            If there has been no engine for a minute. It goes on if engines join.
+            If there has been no engine for ``patience_s``. It goes on if engines join.
         ClusterError
             If the engines cannot run evaluations at all.
+        DamagedSplitsError
+            If the persisted data have been deleted or altered.
+        JournalError
+            If the journal cannot be written any more.
         """
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         show = _somebody_is_watching() if progress_bar is None else progress_bar
         with _bar(self.n_total, show=show) as bar:
             over = False
             facts_due_s = 0.0
+            has_engines = True
             while not over:
                 left_s = deadline_s - time.monotonic()
                 over = self._scheduler.wait(max(0.0, min(_BAR_PERIOD_S, left_s)))
+                has_engines = self._check_engines(patience_s, warn=has_engines)
                 if show and (over or time.monotonic() >= facts_due_s):
                     facts_due_s = time.monotonic() + _BAR_FACTS_PERIOD_S
                     bar.set_postfix(self._bar_facts(), refresh=False)
@@ -173,6 +211,25 @@ class Run:
         for line in self._callback_notes():
             warnings.warn(line, RuntimeWarning, stacklevel=2)
         return over and not self._aborted
+
+    def _check_engines(self, patience_s: float, *, warn: bool) -> bool:
+        """Tell whether there are engines; warn if there are none, raise if that has been long."""
+        lack = self._scheduler.without_engines()
+        if lack is None:
+            return True
+        for_s, what_to_do = lack
+        if for_s > patience_s:
+            raise NoEnginesError(
+                f"There has been no engine for {for_s:.0f} s, and not all is done. {what_to_do}"
+            )
+        if warn:
+            warnings.warn(
+                f"There is no engine left, and {self.n_total - self.n_done} evaluations are still "
+                f"to be done. {what_to_do} They are waited for, {patience_s:.0f} s at the most.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return False
 
     def watch(self, *, period_s: float = 0.5) -> bool:
         """Show the report in a notebook, and renew it in its place until all is done.
@@ -251,8 +308,14 @@ class Run:
         percent = int(100 * self.progress + 1e-9)  # 100 * 0.29 is a little less than 29
         return f"Progress: {percent:02d}% ({n_done:0{width}d}/{n_total}){state}"
 
+    def _state_notes(self) -> list[str]:
+        """Say how fast it is, as long as it runs, or what keeps it from running."""
+        lack = self._scheduler.without_engines()
+        if lack is not None:
+            return [f"There has been no engine for {lack[0]:.0f} s. {lack[1]}"]
+        return self._pace()
+
     def _pace(self) -> list[str]:
-        """Say how fast it is, as long as it runs."""
         from tqdm import tqdm
 
         n_done, n_total = self.n_done - self._n_done_before, self.n_total - self._n_done_before
@@ -274,27 +337,76 @@ class Run:
             for error, n in self._callback_errors.most_common()
         ]
 
-    def _take_in(
-        self, item: Any, value: Outcome | None, failure: str | None, engine: EngineId
-    ) -> None:
-        """Keep what came of an evaluation. Called from the scheduler's thread."""
-        candidate, params, split, *rest = item
-        n_train = rest[0] if rest else None
-        outcome = value or self._evaluator.failed(str(failure), split, n_train)
-        row = len(self._log)
-        own_params = params if self._keeps_params else None
-        self._log.append(candidate, split, outcome, engine, own_params)
-        if self._learn is not None:
-            self._learn(candidate, split, outcome, engine)
-        if self._on_evaluation is not None:
-            try:
-                self._on_evaluation(self._log.record(row))
-            except Exception as error:  # noqa: BLE001  # somebody else's; the search goes on
-                self._callback_errors[f"{type(error).__name__}: {error}"] += 1
-        if self._raise_errors and outcome.error is not None and self._first_error is None:
-            self._first_error = self._log.record(row)
+    def _journal_notes(self) -> list[str]:
+        """Say what the journal has brought, and what of it is lost."""
+        journal = self._journal
+        if journal is None:
+            return []
+        notes = [f"{self._n_resumed} were done before: {journal.path}"] if self._n_resumed else []
+        damage = journal.content.damage()
+        return [*notes, *([f"The journal is damaged: {damage}"] if damage else [])]
+
+    def _take_in(self, ended: Sequence[Ended]) -> None:
+        """Keep what came of evaluations. Called from the scheduler's thread."""
+        done = []
+        for item, value, failure, engine in ended:
+            candidate, params, split, *rest = item
+            n_train = rest[0] if rest else None
+            outcome = value or self._evaluator.failed(str(failure), split, n_train)
+            done.append((candidate, params, split, outcome, engine))
+        if self._journal is not None:
+            self._journal.append([each[1:] for each in done])
+        for each in done:
+            row = self._keep(*each)
+            if self._on_evaluation is not None:
+                try:
+                    self._on_evaluation(self._log.record(row))
+                except Exception as error:  # noqa: BLE001  # somebody else's; the search goes on
+                    self._callback_errors[f"{type(error).__name__}: {error}"] += 1
+        if self._first_error is not None:
             self._aborted = True
             self._scheduler.abort()
+
+    def _keep(
+        self, candidate: int, params: Params, split: int, outcome: Outcome, engine: EngineId
+    ) -> int:
+        """Show an evaluation, and learn from it; return its row in the log."""
+        own_params = params if self._keeps_params else None
+        row = self._log.append(candidate, split, outcome, engine, own_params)
+        if self._learn is not None:
+            self._learn(candidate, split, outcome, engine)
+        if self._raise_errors and outcome.error is not None and self._first_error is None:
+            self._first_error = self._log.record(row)
+        return row
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    def _resume(self, journal: Journal) -> None:
+        """Take in what is done already."""
+        source = ReplayingSource(self._source, self._replay)
+        source.replay_ahead(all_of_them=self._learn is None)
+        self._source = source
+
+    def _replay(self, item: Item) -> bool:
+        """Take in what came of an evaluation if it is in the journal; return whether it is."""
+        assert self._journal is not None
+        candidate, params, split, *rest = item
+        n_train = rest[0] if rest else None
+        if n_train is None:
+            n_train = self._evaluator.splits[split].n_train
+        entry = self._journal.take(params, split, n_train)
+        if entry is None:
+            return False
+        self._keep_again(candidate, params, entry)
+        return True
+
+    def _keep_again(self, candidate: int, params: Params, entry: Entry) -> None:
+        outcome = entry.outcome.ranked_by(self._evaluator.metrics[0])
+        self._keep(candidate, params, entry.split, outcome, entry.engine)
+
+    def _leave_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
 
 
 def _somebody_is_watching() -> bool:

@@ -2,7 +2,7 @@
 
 ::
 
-    source ─→ batches ─→ engines ─→ outcomes ─→ on_outcome(item, value, failure, engine)
+    source ─→ batches ─→ engines ─→ outcomes ─→ on_ended([(item, value, failure, engine), ...])
                  ↑          │
                  └── lost ──┘
 
@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cloudpickle
 
@@ -50,11 +50,31 @@ MOST_DEATHS = 3
 # How often to look for engines that have joined, if nothing else wakes the thread.
 _LOOK_FOR_ENGINES_S = 0.25
 
-# Engines that are restarted need this long to come back; after that nobody seems to see to it.
-_PATIENCE_WITHOUT_ENGINES_S = 60.0
-
 Item = tuple[Any, ...]
-OnOutcome = Callable[[Any, Any, str | None, EngineId], None]
+
+
+class Ended(NamedTuple):
+    """An item that has come to its end.
+
+    Attributes
+    ----------
+    item : tuple
+        The item.
+    value : object
+        What the function returned.
+    failure : str or None
+        Why there is no value: the function raised, or the item has killed its engines.
+    engine : hashable
+        Where it ran last.
+    """
+
+    item: Item
+    value: Any
+    failure: str | None
+    engine: EngineId
+
+
+OnEnded = Callable[[Sequence[Ended]], None]
 
 
 class Source(Protocol):
@@ -134,10 +154,11 @@ class Scheduler:
         What to run.
     pool : context manager of Pool
         Opened when the scheduler starts, closed when it ends.
-    on_outcome : callable
-        Called as ``on_outcome(item, value, failure, engine)`` from the scheduler's thread, exactly
-        once for each item that ends. ``failure`` is None, or says why there is no value: the
-        function raised, or the item has killed its engines.
+    on_ended : callable
+        Called from the scheduler's thread with all items that have ended since it looked last:
+        each item exactly once.
+    on_over : callable, optional
+        Called from that thread when nothing more will come, before anybody is told.
     """
 
     def __init__(
@@ -145,12 +166,15 @@ class Scheduler:
         function: Callable[..., Any],
         source: Source,
         pool: AbstractContextManager[Pool],
-        on_outcome: OnOutcome,
+        on_ended: OnEnded,
+        on_over: Callable[[], None] = lambda: None,
     ) -> None:
         self._function = cloudpickle.dumps(function)
         self._source = source
         self._opening = pool
-        self._on_outcome = on_outcome
+        self._on_ended = on_ended
+        self._on_over = on_over
+        self._ended: list[Ended] = []
 
         self._lost: deque[_Task] = deque()  # taken back from dead engines; sent one by one
         self._under_way: dict[EngineId, list[_Batch]] = {}
@@ -218,21 +242,23 @@ class Scheduler:
         Raises
         ------
         NoEnginesError
-            If there has been no engine for a minute; engines that join later are still used. Or
-            if there can be none any more.
+            If there can be no engine any more.
         ClusterError
             If the engines cannot run the function at all.
+        DamagedSplitsError
+            If an engine has found that the data are not what was written.
         """
         over = self._over.wait(timeout_s)
         if self._error is not None:
             raise self._error
-        since_s = self._without_engines_since_s
-        if not over and since_s and time.monotonic() - since_s > _PATIENCE_WITHOUT_ENGINES_S:
-            raise NoEnginesError(
-                f"There has been no engine for {time.monotonic() - since_s:.0f} s, and not all "
-                f"is done. {self._why_empty}"
-            )
         return over
+
+    def without_engines(self) -> tuple[float, str] | None:
+        """Tell for how many seconds there has been no engine, and what to do."""
+        since_s = self._without_engines_since_s
+        if since_s is None or self.is_over:
+            return None
+        return time.monotonic() - since_s, self._why_empty
 
     def _run(self) -> None:
         try:
@@ -243,17 +269,29 @@ class Scheduler:
         finally:
             with self._wake:
                 self._is_ending = True
+            self._on_over()
             self._over.set()
 
     def _serve(self, pool: Pool) -> None:
         try:
             while self._goes_on():
                 self._send_to(pool)
-                for batch in self._wait_for_batches():
-                    self._take_in(batch, pool)
+                fatal = None
+                try:
+                    for batch in self._wait_for_batches():
+                        fatal = self._take_in(batch, pool) or fatal
+                finally:
+                    self._hand_over()
+                if fatal is not None:
+                    raise fatal
         finally:
             for batch in [batch for batches in self._under_way.values() for batch in batches]:
                 pool.cancel(batch.future)
+
+    def _hand_over(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended:
+            self._on_ended(ended)
 
     def _goes_on(self) -> bool:
         with self._wake:
@@ -332,15 +370,16 @@ class Scheduler:
                 del self._under_way[engine]
         if pool.is_gone():
             raise NoEnginesError(f"Not all is done. {pool.why_empty()}")
-        if engines:
+        if engines or pool.is_replacing():
             self._without_engines_since_s = None
         elif self._without_engines_since_s is None:
-            self._without_engines_since_s = time.monotonic()
             self._why_empty = pool.why_empty()
+            self._without_engines_since_s = time.monotonic()
 
     # -- taking in -------------------------------------------------------------------------------
 
-    def _take_in(self, batch: _Batch, pool: Pool) -> None:
+    def _take_in(self, batch: _Batch, pool: Pool) -> Exception | None:
+        """End what has come back; return an error that is to end all."""
         assert batch.future is not None
         try:
             report = batch.future.result()
@@ -352,19 +391,22 @@ class Scheduler:
                     "installed for the engines?"
                 ) from error
             self._bury(batch, pool)
-            return
+            return None
         finally:
             pool.forget(batch.future)
         batches = self._under_way.get(batch.engine, [])
         if batch in batches:
             batches.remove(batch)
+        for task, (value, failure) in zip(batch.tasks, report.outcomes, strict=False):
+            self._end(task, value, failure, batch.engine)
+        if report.fatal is not None:
+            return report.fatal
         duration_s = report.elapsed_s / len(batch.tasks)
         known_s = self._item_duration_s
         self._item_duration_s = (
             duration_s if known_s is None else known_s + _LATEST_WEIGHT * (duration_s - known_s)
         )
-        for task, (value, failure) in zip(batch.tasks, report.outcomes, strict=True):
-            self._end(task, value, failure, batch.engine)
+        return None
 
     def _bury(self, batch: _Batch, pool: Pool) -> None:
         """Take back what a dead engine had, and count the death against what it was running."""
@@ -389,4 +431,4 @@ class Scheduler:
     def _end(self, task: _Task, value: Any, failure: str | None, engine: EngineId) -> None:
         if not task.has_ended:  # an engine that was taken for dead may answer after all
             task.has_ended = True
-            self._on_outcome(task.item, value, failure, engine)
+            self._ended.append(Ended(task.item, value, failure, engine))

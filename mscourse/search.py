@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation
 from mscourse.handle import CandidateSearch
 from mscourse.pools import Engines
+from mscourse.resume import journal_of
 from mscourse.splits import Splits
 
 
@@ -33,6 +35,8 @@ def grid_search(
     timeout_s: float | None = None,
     prefix_cache_bytes: int | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
+    journal: str | Path | None = None,
+    retry_failed: bool = False,
 ) -> CandidateSearch:
     """Evaluate every candidate of a grid on every split, on all engines; returns at once.
 
@@ -78,6 +82,12 @@ def grid_search(
     on_evaluation : callable, optional
         Called with each `Evaluation` that is done, from another thread. It should be quick. What it
         raises does not end the search: the report tells of it, and `Search.wait` warns.
+    journal : path, optional
+        A file in which each evaluation is kept before it is shown. If it is there already, what it
+        has is not run again: a search that was cut off goes on, also with more candidates. It is
+        refused if it is of other data, another estimator or another scoring.
+    retry_failed : bool
+        Whether to run again what the journal has as failed.
 
     Returns
     -------
@@ -90,6 +100,8 @@ def grid_search(
         If an argument cannot be right. Nothing is run.
     NoEnginesError
         If the client has no engines.
+    JournalError
+        If the journal is of other work, in use, or no journal.
 
     Examples
     --------
@@ -127,6 +139,9 @@ def grid_search(
         engines,
         raise_errors=error_score == "raise",
         on_evaluation=on_evaluation,
+        journal=journal_of(
+            evaluator, journal, random_state=random_state, retry_failed=retry_failed
+        ),
     )
 
 
@@ -146,6 +161,8 @@ def random_search(
     timeout_s: float | None = None,
     prefix_cache_bytes: int | None = None,
     on_evaluation: Callable[[Evaluation], object] | None = None,
+    journal: str | Path | None = None,
+    retry_failed: bool = False,
 ) -> CandidateSearch:
     """Evaluate candidates drawn at random on every split, on all engines; returns at once.
 
@@ -164,7 +181,7 @@ def random_search(
         Seed of the draw: the same candidates as scikit-learn's `RandomizedSearchCV` draws. Also as
         for `grid_search`.
     engines, n_evaluations, scoring, rank_by, return_train_score, error_score, timeout_s, \
-    prefix_cache_bytes, on_evaluation
+    prefix_cache_bytes, on_evaluation, journal, retry_failed
         As for `grid_search`.
 
     Returns
@@ -178,6 +195,8 @@ def random_search(
         If an argument cannot be right. Nothing is run.
     NoEnginesError
         If the client has no engines.
+    JournalError
+        If the journal is of other work, in use, or no journal.
     """
     candidates = drawn_candidates(param_distributions, n_iter, random_state)
     evaluator = checked_evaluator(
@@ -202,4 +221,7 @@ def random_search(
         engines,
         raise_errors=error_score == "raise",
         on_evaluation=on_evaluation,
+        journal=journal_of(
+            evaluator, journal, random_state=random_state, retry_failed=retry_failed
+        ),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -31,8 +32,8 @@ from mscourse.errors import (
     SplitsNotFoundError,
 )
 from mscourse.layout import Rows, SplitRange
-from mscourse.manifest import MANIFEST, Manifest, check_name, read_manifest
-from mscourse.storedfile import MapMode
+from mscourse.manifest import MANIFEST, Manifest, check_name, checked_folder, read_manifest
+from mscourse.storedfile import MapMode, told
 
 Arrays = tuple[Any, Any, Any, Any]
 Metadata = dict[str, NDArray[Any]]
@@ -147,12 +148,13 @@ class Split:
         """Where the sets lie in the stored rows, with only so many of the train set."""
         train, test = self.range.train, self.range.test
         if n_train is not None:
-            if not 1 <= n_train <= self.n_train:
+            is_integer = isinstance(n_train, int | np.integer) and not isinstance(n_train, bool)
+            if not is_integer or not 1 <= n_train <= self.n_train:
                 raise ParameterError(
                     f"n_train must be between 1 and {self.n_train}, the rows in the train set of "
-                    f"split {self.index}; it is {n_train!r}."
+                    f"split {self.index}, and an integer; it is {n_train!r}."
                 )
-            train = slice(train.start, train.start + n_train)
+            train = slice(train.start, train.start + int(n_train))
         return train, test
 
 
@@ -203,7 +205,7 @@ class Splits:
             self._rows = array_file(files, "rows")
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedSplitsError(
-                f"{folder / MANIFEST} does not say how the data are stored ({error!r}); persist "
+                f"{folder / MANIFEST} does not say how the data are stored ({told(error)}); persist "
                 "the splits again."
             ) from error
         for file in files.values():
@@ -241,6 +243,10 @@ class Splits:
     ) -> None:
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def checksums(self) -> dict[str, str]:
+        """Give the SHA-256 of each file, by what it holds, as it was written."""
+        return {part: file.sha256 for part, file in self._files.items()}
 
     @property
     def n_bytes(self) -> int:
@@ -334,6 +340,11 @@ class Splits:
     def _first_places(self) -> Rows:
         """Where each row is stored first, in the order of storage."""
         stored, places = np.unique(self.rows, return_index=True)
+        if stored[0] < 0 or stored[-1] >= self.n_samples:  # they are the places of an array
+            raise DamagedSplitsError(
+                f"{self._rows.path} names rows that are not among the {self.n_samples} of the "
+                "dataset. Persist the splits again."
+            )
         if len(stored) < self.n_samples:
             raise SplitsError(
                 f"Of {self.n_samples} rows, the splits hold {len(stored)}. Load the data from "
@@ -384,10 +395,21 @@ class Splits:
         return {host: seconds[engine] for host, engine in hosts.items() if engine in seconds}
 
     def delete(self) -> None:
-        """Remove the files. Maps that are open stay readable (on Windows: must be closed first)."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-        for file in self._files.values():
-            file.path.unlink(missing_ok=True)
+        """Remove the files. Maps that are open stay readable (on Windows: must be closed first).
+
+        Raises
+        ------
+        SplitsError
+            If one cannot be removed.
+        """
+        try:
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            for file in self._files.values():
+                file.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise SplitsError(
+                f"The splits {self.name!r} in {self.folder} cannot be removed: {error}."
+            ) from error
         with contextlib.suppress(OSError):  # somebody else's files are in the folder: not ours
             self.folder.rmdir()
         if self._temporary is not None:
@@ -416,16 +438,26 @@ def open_splits(folder: str | Path, name: str) -> Splits:
         If the manifest cannot be read, or a file is missing or has another size.
     """
     check_name(name)
-    dataset_folder = Path(folder).absolute() / name
-    if not (dataset_folder / MANIFEST).is_file():
-        there = sorted(path.parent.name for path in Path(folder).glob(f"*/{MANIFEST}"))
+    parent = checked_folder(folder)
+    dataset_folder = parent / name
+    # Of os, which says no where Path raises: if a path is too long, or leads through a file.
+    if not os.path.isfile(dataset_folder / MANIFEST):  # noqa: PTH113
+        there = _datasets(parent)
         similar = difflib.get_close_matches(name, there, n=1)
         raise SplitsNotFoundError(
-            f"There are no splits {name!r} in {Path(folder).absolute()}. "
+            f"There are no splits {name!r} in {parent}. "
             + (f"Did you mean {similar[0]!r}? " if similar else "")
             + (f"There are: {', '.join(there)}." if there else "There are none at all there.")
         )
     return Splits(dataset_folder, read_manifest(dataset_folder))
+
+
+def _datasets(folder: Path) -> list[str]:
+    """List the datasets in a folder; none, if it cannot be looked into."""
+    try:
+        return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    except OSError:
+        return []
 
 
 def _reopen(dataset_folder: Path, token: str) -> Splits:

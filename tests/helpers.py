@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,3 +22,13 @@ def cluster_processes() -> set[int]:
 def files_below(folder: Path) -> set[str]:
     """Names of all files in a folder, relative to it."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> bool:
+    """Wait until something holds; return whether it does."""
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return True

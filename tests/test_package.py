@@ -23,6 +23,10 @@ def test_the_public_names():
         "Extrapolation",
         "HalvingSearch",
         "HostMemory",
+        "JournalError",
+        "JournalInUseError",
+        "JournalMismatchError",
+        "JournalReport",
         "LabError",
         "LearningCurve",
         "MSCourseError",
@@ -49,6 +53,7 @@ def test_the_public_names():
         "persist_cv_splits",
         "process_memory",
         "random_search",
+        "read_journal",
         "validation_curve",
     ]
     assert sorted(mscourse._MODULE_OF_NAME) == mscourse.__all__

@@ -12,7 +12,8 @@ import pytest
 
 from mscourse.evaluation import Outcome
 from mscourse.prefixes import Prefixes
-from mscourse.queues import CandidateQueue, PrefixQueue
+from mscourse.prefixqueue import PrefixQueue
+from mscourse.queues import CandidateQueue
 
 CANDIDATES = [{"a": i} for i in range(12)]
 

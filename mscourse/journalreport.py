@@ -1,0 +1,173 @@
+"""What a journal tells to people: how far its search has come, and who leads."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mscourse.errors import JournalError
+from mscourse.identity import as_shown
+from mscourse.journalfile import Content, Entry, entries
+from mscourse.results import Mean
+
+_N_TOP = 5
+
+# The splits of a candidate may have a row more or less: so much less counts as as many.
+_AS_MANY = 0.9
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a candidate stands.
+
+    Attributes
+    ----------
+    params : dict
+        The candidate, as its parameters were described.
+    n_train : int
+        The most rows of a train set that it was evaluated on.
+    test : Mean
+        Of the test scores there, by the metric that comes first in the journal.
+    n_splits : int
+        How many splits these are.
+    """
+
+    params: Mapping[str, Any]
+    n_train: int
+    test: Mean
+    n_splits: int
+
+
+@dataclass(frozen=True)
+class JournalReport:
+    """What stands in a journal now.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    n_done, n_failed : int
+        Evaluations in it; each counts once.
+    n_total : int or None
+        How many the latest launch planned.
+    n_launches : int
+        How often a search was launched with it.
+    leaders : list of Standing
+        The best candidates, among those with the most rows and splits.
+    latest_s : float or None
+        When the latest evaluation began, in seconds since the epoch.
+    errors : dict of str to int
+        How often which error came.
+    damage : str or None
+        What of it cannot be read.
+    """
+
+    path: Path
+    n_done: int
+    n_failed: int
+    n_total: int | None
+    n_launches: int
+    leaders: list[Standing]
+    latest_s: float | None
+    errors: Mapping[str, int]
+    damage: str | None
+
+    def __str__(self) -> str:
+        n_done, n_total = self.n_done, self.n_total
+        if n_total is not None and n_done <= n_total:
+            done = f"{int(100 * n_done / max(1, n_total))}% ({n_done}/{n_total})"
+        else:  # launches with other candidates have used it too
+            done = f"{n_done} evaluations done"
+        launches = "1 launch" if self.n_launches == 1 else f"{self.n_launches} launches"
+        lines = [f"{self.path}: {done}, {launches}"]
+        if self.latest_s is not None:
+            ago = tqdm.format_interval(max(0.0, time.time() - self.latest_s))
+            lines.append(f"The latest began {ago} ago.")
+        lines += [f"{n} failed: {error}" for error, n in self.errors.items()]
+        if self.damage:
+            lines.append(f"Damaged: {self.damage}. These evaluations are run again.")
+        for rank, each in enumerate(self.leaders, start=1):
+            splits = "1 split" if each.n_splits == 1 else f"{each.n_splits} splits"
+            shown = {name: as_shown(value) for name, value in each.params.items()}
+            where = f"{splits}, {each.n_train} rows"
+            lines.append(f"\nRank {rank}: validation: {each.test} on {where}:\n {shown}")
+        return "\n".join(lines)
+
+
+def read_journal(path: str | Path) -> JournalReport:
+    """Look into a journal, also while a search writes to it. The file is only read.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Raises
+    ------
+    JournalError
+        If it is no journal, or cannot be read.
+    """
+    path = Path(path)
+    content = Content()
+    evaluations: dict[tuple[str, int, int], Entry] = {}
+    try:
+        with path.open("rb") as file:
+            for _, entry in entries(file, content):
+                place = json.dumps(entry.params), entry.split, entry.outcome.n_train
+                known = evaluations.get(place)
+                if known is None or known.outcome.error is not None:
+                    evaluations[place] = entry
+    except (OSError, ValueError) as error:
+        raise JournalError(f"The journal {path} cannot be read: {error}.") from error
+    content.n_torn_bytes = 0  # a line that is being written
+    errors: dict[str, int] = defaultdict(int)
+    for entry in evaluations.values():
+        if entry.outcome.error is not None:
+            errors[entry.outcome.error.partition("\n")[0]] += 1
+    starts = [entry.outcome.started_at_s for entry in evaluations.values()]
+    known_starts = [start for start in starts if not math.isnan(start)]
+    return JournalReport(
+        path=path,
+        n_done=len(evaluations),
+        n_failed=sum(errors.values()),
+        n_total=content.sessions[-1]["n_total"] if content.sessions else None,
+        n_launches=len(content.sessions),
+        leaders=_leaders(evaluations),
+        latest_s=max(known_starts, default=None),
+        errors=errors,
+        damage=content.damage(),
+    )
+
+
+def _leaders(evaluations: Mapping[tuple[str, int, int], Entry]) -> list[Standing]:
+    """Rank candidates by their mean test score where they have the most rows, best first."""
+    by_candidate: dict[str, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    for (params, _, n_train), entry in evaluations.items():
+        if entry.outcome.error is None:
+            by_candidate[params][n_train].append(entry)
+    standings = []
+    for by_rows in by_candidate.values():
+        n_train = max(by_rows)
+        chosen = [e for n, each in by_rows.items() if n >= _AS_MANY * n_train for e in each]
+        scores = [entry.outcome.test_scores[0] for entry in chosen]
+        standings.append(Standing(chosen[0].params, n_train, Mean.of(scores), len(scores)))
+    if not standings:
+        return []
+    most_rows = max(each.n_train for each in standings)
+    n_most = max(each.n_splits for each in standings if each.n_train >= _AS_MANY * most_rows)
+    comparable = [
+        each
+        for each in standings
+        if each.n_train >= _AS_MANY * most_rows
+        and each.n_splits == n_most
+        and not math.isnan(each.test.mean)
+    ]
+    return sorted(comparable, key=lambda each: -each.test.mean)[:_N_TOP]
