@@ -1,0 +1,743 @@
+"""Journals: what is done is on the disk, and is not run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import wait_until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
+
+import mscourse
+from mscourse import journal as module
+from mscourse.identity import described, differences, key_of
+from mscourse.journalfile import Content, entries
+
+GRID = {"setting": [1, 2, 3, 4], "other": [0.5, 1.5]}
+N_SPLITS = 3
+
+
+class Marks(ClassifierMixin, BaseEstimator):
+    """Leaves a mark in a folder for each fit; fails, waits or draws luck if it is told to."""
+
+    def __init__(self, folder=None, setting=0, other=0.0, fails=False, seconds=0.0):
+        self.folder = folder
+        self.setting = setting
+        self.other = other
+        self.fails = fails
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        if self.folder is not None:
+            (Path(self.folder) / f"{time.time_ns()}-{os.getpid()}-{id(self)}").touch()
+        if self.fails and not (Path(self.folder) / "mended").exists():
+            raise ValueError("told to fail")
+        self.classes_ = np.unique(y)
+        self.score_ = self.setting / 10 + self.other / 100 + len(X) / 1e6
+        return self
+
+    def score(self, X, y):
+        return self.score_ + len(X) / 1e9
+
+
+@pytest.fixture(scope="module")
+def splits(digits, tmp_path_factory):
+    X, y = digits
+    folder = tmp_path_factory.mktemp("journal-splits")
+    return mscourse.persist_cv_splits(X, y, folder=folder, name="digits", cv=N_SPLITS)
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "search.journal"
+
+
+@pytest.fixture
+def marks(tmp_path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+def n_fits(folder):
+    return len([mark for mark in folder.iterdir() if mark.name != "mended"])
+
+
+def scores(search):
+    return {
+        (tuple(sorted(e.params.items())), e.split, e.n_train): (e.test_scores, e.train_scores)
+        for e in search.evaluations()
+    }
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+def test_only_what_is_missing_is_run(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    launch = partial(mscourse.grid_search, estimator, splits=splits, engines=threads, journal=path)
+    first = launch(GRID, n_evaluations=10)
+    assert first.wait(20)
+    assert n_fits(marks) == 10
+    second = launch(GRID)
+    assert second.n_done >= 10  # at once
+    assert second.wait(20)
+    assert n_fits(marks) == second.n_done == second.n_total == 24
+    again = launch(GRID)
+    assert again.n_done == 24
+    assert again.wait(0.5)
+    assert n_fits(marks) == 24
+    assert "24 were done before" in repr(again)
+    undisturbed = mscourse.grid_search(Marks(), GRID, splits, engines=threads)
+    undisturbed.wait(20)
+    for name, column in undisturbed.results().items():
+        if "time" not in name:
+            np.testing.assert_array_equal(again.results()[name], column)
+
+
+def test_all_of_an_evaluation_comes_back(splits, client, path):
+    launch = partial(
+        mscourse.grid_search, SVC(), {"C": [1, 10]}, splits, engines=client, journal=path
+    )
+    first, again = launch(), None
+    first.wait(30)
+    again = launch()
+    key = lambda e: (e.candidate, e.split)  # noqa: E731
+    assert sorted(again.evaluations(), key=key) == sorted(first.evaluations(), key=key)
+    for name, column in first.results().items():
+        np.testing.assert_array_equal(again.results()[name], column)
+
+
+def test_an_extended_grid_goes_on_and_one_that_shrank_too(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    launch = partial(mscourse.grid_search, estimator, splits=splits, engines=threads, journal=path)
+    launch(GRID).wait(20)
+    wider = launch(GRID | {"setting": [4, 5, 1]})
+    wider.wait(20)
+    assert n_fits(marks) == 24 + 2 * N_SPLITS
+    assert wider.n_done == wider.n_total == 6 * N_SPLITS
+    narrower = launch({"setting": [5], "other": [1.5]})
+    assert narrower.wait(20)
+    assert scores(narrower).items() <= scores(wider).items()
+    assert n_fits(marks) == 30
+
+
+def test_a_random_search_goes_on_with_more_draws(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    launch = partial(
+        mscourse.random_search, estimator, {"other": list(np.linspace(0, 1, 50))}, splits,
+        engines=threads, journal=path,
+    )  # fmt: skip
+    launch(n_iter=5).wait(20)
+    more = launch(n_iter=8)
+    more.wait(20)
+    n_candidates = len({json.dumps(line["params"]) for line in lines_of(path) if "params" in line})
+    assert n_fits(marks) == N_SPLITS * n_candidates
+    assert more.n_done == 8 * N_SPLITS
+
+
+def test_a_pipeline_with_shared_steps_goes_on(splits, client, path):
+    pipeline = Pipeline([("pca", PCA()), ("svc", SVC())])
+    grid = {"pca__n_components": [5, 10], "svc__C": [1, 10, 100]}
+    launch = partial(mscourse.grid_search, pipeline, grid, splits, engines=client, journal=path)
+    launch(n_evaluations=7).wait(60)
+    second = launch()
+    assert second.n_done == 7
+    second.wait(60)
+    lines = [line for line in lines_of(path) if "params" in line]
+    assert len(lines) == second.n_total == 18
+    undisturbed = mscourse.grid_search(pipeline, grid, splits, engines=client)
+    undisturbed.wait(60)
+    assert scores(second) == scores(undisturbed)
+
+
+def test_a_halving_search_goes_on(splits, threads, path, marks):
+    launch = partial(
+        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
+        engines=threads, journal=path,
+    )  # fmt: skip
+    first = launch()
+    first.wait(20)
+    n = n_fits(marks)
+    assert n == first.n_done
+    again = launch()
+    assert again.wait(20)
+    assert n_fits(marks) == n
+    assert again.n_done == n
+    assert again.best_params == first.best_params == {"setting": 4, "other": 1.5}
+    assert [rung.scores for rung in again.rungs()] == [rung.scores for rung in first.rungs()]
+
+
+@pytest.mark.parametrize("n_lost", [1, 5])
+def test_a_halving_search_that_was_cut_off_goes_on(splits, threads, path, marks, n_lost):
+    launch = partial(
+        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
+        engines=threads, journal=path,
+    )  # fmt: skip
+    first = launch()
+    first.wait(20)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) - n_lost]))
+    again = launch()
+    assert again.wait(20)
+    assert n_fits(marks) <= first.n_done + 2 * n_lost + N_SPLITS
+    assert again.best_params == first.best_params
+
+
+def test_curves_go_on_and_share_a_journal_with_a_search(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    kept = {"engines": threads, "journal": path}
+    curve = mscourse.learning_curve(estimator, splits, train_sizes=[100, 200, 400], **kept)
+    curve.wait(20)
+    again = mscourse.learning_curve(estimator, splits, train_sizes=[50, 100, 200, 400], **kept)
+    assert again.n_done == 9
+    again.wait(20)
+    assert n_fits(marks) == 12
+    assert list(again.results()["test_scores"][1]) == list(curve.results()["test_scores"][0])
+    values = {"param_name": "setting", "param_range": [1, 2, 3]}
+    mscourse.validation_curve(estimator, splits, **values, **kept).wait(20)
+    search = mscourse.grid_search(estimator, {"setting": [1, 2, 4]}, splits, **kept)
+    assert search.n_done == 2 * N_SPLITS
+    search.wait(20)
+    assert n_fits(marks) == 12 + 9 + 3
+
+
+def test_candidates_that_are_added_are_taken_from_it_too(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    launch = partial(mscourse.grid_search, estimator, splits=splits, engines=threads, journal=path)
+    launch(GRID).wait(20)
+    search = launch({"setting": [1]})
+    search.wait(20)
+    n_before = n_fits(marks)
+    search.add({"setting": [2, 3], "other": [0.5]})  # after its end
+    assert search.wait(20)
+    assert search.n_done == 3 * N_SPLITS
+    search.add({"setting": [7]})
+    assert search.wait(20)
+    assert n_fits(marks) == n_before + N_SPLITS
+    assert search.n_done == search.n_total == 4 * N_SPLITS
+
+
+def test_the_same_data_persisted_again_are_the_same(digits, threads, path, marks, tmp_path):
+    X, y = digits
+    for folder in ("one", "two"):
+        splits = mscourse.persist_cv_splits(
+            X, y, folder=tmp_path / folder, name=folder, cv=N_SPLITS, random_state=3
+        )
+        estimator = Marks(folder=str(marks))
+        mscourse.grid_search(estimator, GRID, splits, engines=threads, journal=path).wait(20)
+    assert n_fits(marks) == 24
+
+
+def test_failures_stay_unless_they_are_to_be_tried_again(splits, threads, path, marks):
+    estimator = Marks(folder=str(marks))
+    grid = {"fails": [True, False]}
+    launch = partial(mscourse.grid_search, estimator, grid, splits, engines=threads, journal=path)
+    launch().wait(20)
+    again = launch()
+    assert again.wait(20)
+    assert (again.n_failed, n_fits(marks)) == (3, 6)
+    assert "told to fail" in repr(again)
+    (marks / "mended").touch()
+    retried = launch(retry_failed=True)
+    assert retried.n_done >= 3
+    assert retried.wait(20)
+    assert (retried.n_failed, n_fits(marks)) == (0, 9)
+    again = launch()
+    assert again.wait(20)
+    assert again.n_failed == 0  # what has succeeded stays
+    raising = launch(error_score="raise")
+    assert raising.wait(20)
+    with pytest.raises(mscourse.ParameterError, match="journal="):
+        mscourse.grid_search(estimator, grid, splits, engines=threads, retry_failed=True)
+
+
+def test_a_failure_that_was_kept_is_raised_if_that_is_asked_for(splits, threads, path, marks):
+    grid = {"fails": [True]}
+    launch = partial(
+        mscourse.grid_search, Marks(folder=str(marks)), grid, splits, engines=threads, journal=path
+    )
+    launch().wait(20)
+    with pytest.raises(mscourse.EvaluationError, match="told to fail"):
+        launch(error_score="raise").wait(20)
+
+
+def test_several_metrics_may_be_ranked_in_another_way_later(splits, client, path):
+    grid = {"C": [0.001, 1]}
+    launch = partial(
+        mscourse.grid_search, SVC(), grid, splits, engines=client, journal=path,
+        scoring=["accuracy", "f1_macro"],
+    )  # fmt: skip
+    first = launch()
+    first.wait(30)
+    again = launch(rank_by="f1_macro")
+    assert again.n_done == again.n_total
+    assert next(iter(again.evaluations()[0].test_scores)) == "f1_macro"
+    for metric in ("accuracy", "f1_macro"):
+        column = f"split1_test_{metric}"
+        np.testing.assert_array_equal(again.results()[column], first.results()[column])
+
+
+# -- what is on the disk when ----------------------------------------------------------------------
+
+
+def test_an_evaluation_is_on_the_disk_before_it_is_shown(splits, threads, path, monkeypatch):
+    flushed_bytes = []
+    flush = module._flush
+
+    def noted(descriptor):
+        flush(descriptor)
+        flushed_bytes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(module, "_flush", noted)
+    seen = []
+
+    def look(evaluation):
+        with path.open("rb") as file:
+            on_disk = file.read(flushed_bytes[-1])
+        content = [json.loads(line) for line in on_disk.splitlines()]
+        assert any(
+            line.get("params") == evaluation.params and line["split"] == evaluation.split
+            for line in content
+        )
+        assert search.n_done <= sum("params" in line for line in content)
+        seen.append(evaluation)
+
+    search = mscourse.grid_search(
+        Marks(), GRID, splits, engines=threads, journal=path, on_evaluation=look
+    )
+    assert search.wait(20)
+    assert len(seen) == 24
+
+
+def test_what_ends_together_is_flushed_together(splits, client, path, monkeypatch):
+    flushes = []
+    flush = module._flush
+    monkeypatch.setattr(module, "_flush", lambda fd: (flush(fd), flushes.append(1)))
+    grid = {"setting": list(range(700))}
+    search = mscourse.grid_search(Marks(), grid, splits, engines=client, journal=path)
+    assert search.wait(60)
+    assert len(flushes) < search.n_total / 10
+
+
+CLIENT = """
+    import sys
+    import mscourse
+    from test_journal import GRID, Marks
+
+    folder, path, marks = sys.argv[1:]
+    splits = mscourse.open_splits(folder, "digits")
+    with mscourse.local_cluster(2) as client:
+        search = mscourse.grid_search(
+            Marks(folder=marks, seconds=0.05), GRID, splits, engines=client, journal=path
+        )
+        print("launched", flush=True)
+        search.wait()
+"""
+
+
+def test_a_client_that_is_killed_loses_nothing_that_was_finished(splits, threads, path, marks):
+    arguments = [splits.folder.parent, path, marks]
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CLIENT), *map(str, arguments)],
+        cwd=Path(__file__).parent,
+        start_new_session=True,
+    )
+    try:
+        assert wait_until(
+            lambda: path.exists() and path.read_bytes().count(b'\n{"params"') >= 8, 60
+        )
+        refused = partial(mscourse.grid_search, Marks(folder=str(marks), seconds=0.05), GRID)
+        with pytest.raises(mscourse.JournalInUseError, match=f"process {process.pid} on"):
+            refused(splits, engines=threads, journal=path)
+        assert mscourse.read_journal(path).n_total == 24
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert wait_until(lambda: not _running(str(marks)), 60)  # the engines end by themselves
+    n_kept = path.read_bytes().count(b'\n{"params"')
+    n_before = n_fits(marks)
+    search = mscourse.grid_search(
+        Marks(folder=str(marks), seconds=0.05), GRID, splits, engines=threads, journal=path
+    )
+    assert search.n_done == n_kept >= 8
+    assert search.wait(30)
+    assert n_fits(marks) == n_before + 24 - n_kept
+    lines = [line for line in lines_of(path) if "params" in line]
+    assert len({(json.dumps(line["params"]), line["split"]) for line in lines}) == len(lines) == 24
+
+
+def _running(marks):
+    """Whether fits go on: somebody makes marks."""
+    before = len(os.listdir(marks))
+    time.sleep(0.5)
+    return len(os.listdir(marks)) != before
+
+
+LIMITED = """
+    import resource, sys
+    from concurrent.futures import ThreadPoolExecutor
+    import mscourse
+    from test_journal import GRID, Marks
+
+    folder, path, limit = sys.argv[1:]
+    splits = mscourse.open_splits(folder, "digits")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), -1))
+    with ThreadPoolExecutor(2) as executor:
+        search = mscourse.grid_search(Marks(), GRID, splits, engines=executor, journal=path)
+        try:
+            search.wait(30)
+        except mscourse.JournalError as error:
+            print(search.n_done, error)
+"""
+
+
+def test_a_full_disk_is_told_and_what_was_kept_is_whole(splits, threads, path):
+    # A limit on the size of files: the disk takes a part of a write and no more.
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(splits.folder.parent), str(path)]
+    ended = subprocess.run(
+        [*command, "6000"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    n_done, _, message = ended.stdout.partition(" ")
+    assert "cannot be written to" in message
+    assert "launch again with the same journal" in message
+    content = path.read_bytes()
+    assert content.endswith(b"\n")
+    assert content.count(b'\n{"params"') == int(n_done) > 0
+    search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+    assert search.n_done == int(n_done)
+    assert search.wait(20)
+    assert "damaged" not in repr(search)
+
+
+def test_a_journal_that_is_deleted_under_the_search_is_told(splits, threads, path):
+    estimator = Marks(seconds=0.05)
+    search = mscourse.grid_search(estimator, GRID, splits, engines=threads, journal=path)
+    path.unlink()
+    with pytest.raises(mscourse.JournalError, match="has been deleted"):
+        search.wait(20)
+    assert search.n_done < search.n_total
+
+
+# -- one writer ------------------------------------------------------------------------------------
+
+
+def test_the_second_of_two_searches_is_refused_until_the_first_is_over(splits, threads, path):
+    launch = partial(mscourse.grid_search, engines=threads, splits=splits, journal=path)
+    first = launch(Marks(seconds=0.2), GRID)
+    with pytest.raises(mscourse.JournalInUseError, match=f"process {os.getpid()} on"):
+        launch(Marks(seconds=0.2), GRID)
+    first.abort()
+    second = launch(Marks(seconds=0.2), {"setting": [1]})
+    assert second.wait(20)
+    third = launch(Marks(seconds=0.2), {"setting": [2]})
+    assert third.wait(20)
+    second.abort()  # of what is over: nothing
+    with pytest.raises(mscourse.JournalError, match="changed by another search"):
+        second.add({"setting": [9]})
+
+
+@pytest.mark.parametrize("error", ["no engines", "bad engines"])
+def test_a_launch_that_fails_leaves_the_journal_to_others(splits, threads, path, error):
+    engines = 3
+    if error == "no engines":
+        engines = ThreadPoolExecutor(1)
+        engines.shutdown()
+    launch = partial(mscourse.grid_search, Marks(), GRID, splits, journal=path)
+    with pytest.raises((mscourse.MSCourseError, RuntimeError)):
+        launch(engines=engines).wait(20)
+    assert launch(engines=threads).wait(20)
+
+
+def test_looking_into_a_journal_does_not_touch_it(splits, threads, path, capsys):
+    search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+    search.wait(20)
+    os.chmod(path, 0o400)
+    before = path.stat(), path.read_bytes()
+    report = mscourse.read_journal(path)
+    assert (report.n_done, report.n_total, report.n_failed, report.damage) == (24, 24, 0, None)
+    assert [each.params for each in report.leaders] == [s.params for s in search.best(5)]
+    assert report.leaders[0].test.mean == pytest.approx(search.best(1)[0].validation.mean)
+    from mscourse.cli import main
+
+    assert main(["search", "status", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "100% (24/24), 1 launch" in told
+    assert "{'other': 1.5, 'setting': 4}" in told
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == (before[0].st_mtime_ns, before[1])
+    assert main(["search", "status", str(path.parent / "none")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_journal_can_be_looked_into_while_it_is_written(splits, threads, path):
+    estimator = Marks(seconds=0.01)
+    search = mscourse.grid_search(estimator, GRID, splits, engines=threads, journal=path)
+    n_done = [0]
+    while not search.wait(0):
+        n_done.append(mscourse.read_journal(path).n_done)
+        assert mscourse.read_journal(path).damage is None
+    assert n_done == sorted(n_done)
+    assert mscourse.read_journal(path).n_done == 24
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scoring": "accuracy"}, r"scoring was estimator\.score, and is"),
+        ({"return_train_score": False}, "return_train_score was true, and is false"),
+        ({"random_state": 1}, "random_state was 0, and is 1"),
+        (
+            {"estimator": Marks(seconds=0.001)},
+            r"estimator\.params\.seconds was 0\.0, and is 0\.001",
+        ),
+        ({"estimator": SVC(), "grid": {"C": [1]}}, r"was test_journal\.Marks, and is sklearn\.svm"),
+    ],
+)
+def test_a_journal_of_other_work_is_refused_with_what_differs(splits, threads, path, change, says):
+    mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path).wait(20)
+    before = path.read_bytes()
+    change = {"estimator": Marks(), "grid": GRID} | change
+    estimator, grid = change.pop("estimator"), change.pop("grid")
+    with pytest.raises(mscourse.JournalMismatchError, match=says):
+        mscourse.grid_search(estimator, grid, splits, engines=threads, journal=path, **change)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_other_data_is_refused(digits, splits, threads, path, tmp_path):
+    mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path).wait(20)
+    X, y = digits
+    X = X.copy()
+    X[17, 3] += 1e-9
+    other = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=N_SPLITS)
+    with pytest.raises(mscourse.JournalMismatchError, match=r"data\.sha256 was"):
+        mscourse.grid_search(Marks(), GRID, other, engines=threads, journal=path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", b"hello", b"\0" * 100, b'{"format": "other"}\n']
+)
+def test_a_file_that_is_no_journal_is_left_as_it_is(splits, threads, path, content):
+    path.write_bytes(content)
+    with pytest.raises(mscourse.JournalError, match="is no journal"):
+        mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+    assert path.read_bytes() == content
+    with pytest.raises(mscourse.JournalError, match="is no journal"):
+        mscourse.read_journal(path)
+
+
+@pytest.mark.parametrize("journal", ["", 3, "no/such/folder/x.journal", ".", "x\0y"])
+def test_what_cannot_be_a_journal_is_refused_before_anything_runs(splits, marks, journal):
+    with pytest.raises(mscourse.MSCourseError, match="journal"):
+        mscourse.grid_search(Marks(folder=str(marks)), GRID, splits, journal=journal)
+    assert n_fits(marks) == 0
+
+
+def test_a_journal_of_a_newer_version_is_refused(splits, threads, path):
+    mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path).wait(20)
+    first = json.loads(path.read_bytes().splitlines()[0])
+    del first["crc32"]
+    first["format_version"] = 99
+    path.write_bytes(module.sealed_line(first))
+    with pytest.raises(mscourse.JournalError, match="Update mscourse"):
+        mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+
+
+def test_a_value_that_cannot_be_told_from_others_is_refused(splits, threads, path, marks):
+    grid = {"other": [threading.Lock()]}
+    with pytest.raises(mscourse.ParameterError, match="cannot tell"):
+        mscourse.grid_search(
+            Marks(folder=str(marks)), grid, splits, engines=threads, journal=path
+        ).wait(20)
+    assert n_fits(marks) == 0
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def written(splits, tmp_path_factory):
+    """A whole journal, as bytes, and what its evaluations are."""
+    path = tmp_path_factory.mktemp("written") / "search.journal"
+    with ThreadPoolExecutor(1) as executor:
+        mscourse.grid_search(Marks(), GRID, splits, engines=executor, journal=path).wait(20)
+    content = path.read_bytes()
+    return content, evaluations_of(path)
+
+
+def evaluations_of(path):
+    content = Content()
+    with path.open("rb") as file:
+        return {
+            (json.dumps(entry.params), entry.split): entry.outcome
+            for _, entry in entries(file, content)
+        }
+
+
+def test_a_torn_last_line_costs_itself_and_is_told(splits, threads, path, written):
+    content, _ = written
+    lines = content.splitlines(keepends=True)
+    whole, last = b"".join(lines[:-1]), lines[-1]
+    for n_left in (1, len(last) // 2, len(last) - 1):
+        path.write_bytes(whole + last[:n_left])
+        search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+        assert "not written to its end" in repr(search)
+        assert search.wait(20)
+        assert path.read_bytes().startswith(whole)
+        again = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+        assert again.n_done == 24
+        assert "damaged" not in repr(again)
+
+
+def test_a_damaged_line_costs_itself_alone_and_is_told(splits, threads, path, written, marks):
+    content, _ = written
+    lines = content.splitlines(keepends=True)
+    lines[7] = lines[7].replace(b'"split": ', b'"split":  ')
+    path.write_bytes(b"".join(lines))
+    search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+    assert search.n_done >= 23
+    assert search.wait(20)
+    assert "line 8 cannot be read" in repr(search)
+    assert len(scores(search)) == 24
+    assert mscourse.read_journal(path).damage == "line 8 cannot be read"
+
+
+def test_without_its_first_line_nothing_is_believed(splits, threads, path, written):
+    content, _ = written
+    path.write_bytes(content.replace(b'"data"', b'"dada"', 1))
+    before = path.read_bytes()
+    with pytest.raises(mscourse.JournalError, match="first line"):
+        mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_torn_in_its_first_line_begins_anew(splits, threads, path, written):
+    content, _ = written
+    for n_left in (0, 1, 20, 200):
+        path.write_bytes(content[:n_left])
+        search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+        assert search.wait(20)
+        assert len(evaluations_of(path)) == 24
+
+
+RELAXED = settings(
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@RELAXED
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_error_or_nothing(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.journal"
+    path.write_bytes(content)
+    try:
+        assert evaluations_of(path) == {}
+    except mscourse.JournalError:
+        pass
+
+
+@RELAXED
+@given(st.data())
+def test_damaged_bytes_never_change_what_an_evaluation_says(tmp_path_factory, written, data):
+    content, known = written
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 5))):
+        position = data.draw(st.integers(0, len(damaged) - 1))
+        if data.draw(st.booleans()):
+            damaged[position] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del damaged[position : position + data.draw(st.integers(1, 400))]
+    path = tmp_path_factory.getbasetemp() / "damaged.journal"
+    path.write_bytes(damaged)
+    try:
+        found = evaluations_of(path)
+    except mscourse.JournalError:
+        return
+    for place, outcome in found.items():
+        assert known[place] == outcome
+
+
+# -- what is the same ------------------------------------------------------------------------------
+
+
+def module_function():
+    return 1
+
+
+VALUES = [
+    *(None, True, False, 0, 1, 1.0, -0.5, float("nan"), float("inf"), "1", "", b"1"),
+    *((1, 2), [1, 2], [1, 2.0], {"a": 1}, {"a": 2}, {1: 2}),
+    *(np.arange(3), np.arange(3.0), np.arange(3).reshape(1, 3), np.float32),
+    *(SVC(), SVC(C=2), SVC(kernel="linear"), SVC, Pipeline([("svc", SVC())])),
+    *(Pipeline([("svc", SVC(C=3))]), accuracy_score, module_function, partial(module_function)),
+    *(lambda: 1, lambda: 2, lambda: {1, 2}, np.random.RandomState(0), np.random.RandomState(1)),
+    *(make_scorer(accuracy_score), make_scorer(accuracy_score, greater_is_better=False)),
+]
+
+
+def test_values_that_differ_are_told_apart_and_equal_ones_are_not():
+    keys = [key_of(described(value)) for value in VALUES]
+    assert len(set(keys)) == len(keys)
+    assert key_of(described(np.float64(0.5))) == key_of(described(0.5))
+    assert key_of(described(np.int64(3))) == key_of(described(3))
+    assert key_of(described(SVC(C=np.float64(2)))) == key_of(described(SVC(C=2.0)))
+
+
+def test_a_description_is_the_same_in_another_process():
+    program = (
+        "from test_journal import VALUES, described, key_of\n"
+        "print([key_of(described(value)).hex() for value in VALUES])"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    here = [key_of(described(value)).hex() for value in VALUES]
+    assert there.stdout.strip() == repr(here)
+
+
+def test_differences_name_the_place():
+    there = {"a": {"b": 1, "c": "x"}, "only": 1}
+    here = {"a": {"b": True, "c": "x"}, "new": [1] * 100}
+    told = list(differences(there, here))
+    assert told[0] == "a.b was 1, and is true"
+    assert told[1] == "only was 1, and is nothing"
+    assert told[2].startswith("new was nothing, and is [1, 1, ")
+    assert told[2].endswith(" ...")
