@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,11 @@ from numpy.lib import format as npy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mscourse.errors import ParameterError
-from mscourse.storedfile import FileWriter, MapMode, StoredFile, check_mode
+from mscourse.storedfile import FileWriter, MapMode, StoredFile, check_mode, is_count, shown
+
+# Types as `numpy.dtype.str` writes those of stored arrays. Numpy itself would take more:
+# expressions of Python's, and objects, which it would make of any bytes.
+_DTYPE = re.compile(r"[<>|][biufcmMSU][0-9]{1,9}(\[[0-9]{0,9}[a-zA-Z]{1,2}\])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,11 @@ class ArrayFile(StoredFile):
         ValueError
             If no such file can have been written.
         """
-        dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
-        if dtype.hasobject:  # would be pickled
-            raise ValueError(f"{path.name} is said to hold Python objects")
-        header_bytes = len(_header(dtype, shape))
-        n_bytes = header_bytes + math.prod(shape) * dtype.itemsize
+        dtype, shape = checked_dtype(path.name, entry["dtype"]), tuple(entry["shape"])
+        # All of them, before they are the key of a cache: to that, 3.0 and True are integers.
+        if not all(map(is_count, shape)):
+            raise ValueError(f"{path.name} is said to have the shape {shown(shape)}")
+        n_bytes = len(_header(dtype, shape)) + math.prod(shape) * dtype.itemsize
         return cls(path, entry["sha256"], n_bytes, entry["dtype"], shape)
 
     @cached_property
@@ -67,8 +72,9 @@ class ArrayFile(StoredFile):
         """
         check_mode(mmap_mode)
         if mmap_mode is None or 0 in self.shape:  # an empty file range cannot be mapped
-            self.check_size()
-            return np.load(self.path, allow_pickle=False)  # type: ignore[no-any-return]
+            # Not by np.load, which believes what the file says of itself: here it is what the
+            # manifest says, as it is for a map.
+            return np.ndarray(self.shape, self._dtype, self._read(), self._offset)
         return self._map(mmap_mode, self.shape, self._dtype, self._offset)
 
     def entry(self) -> dict[str, Any]:
@@ -104,7 +110,7 @@ class ArrayWriter(FileWriter):
         """
         try:
             array = np.ascontiguousarray(rows, self._dtype)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ParameterError(f"The data cannot be stored as {self._dtype}: {error}") from error
         self.put(array.reshape(-1).view(np.uint8).data)
 
@@ -159,8 +165,8 @@ class NewFiles:
             writer.discard()
 
 
-def array_file(files: Mapping[str, StoredFile], part: str) -> ArrayFile:
-    """Find the array of a part.
+def array_file(files: Mapping[str, StoredFile], part: str, n_rows: int | None = None) -> ArrayFile:
+    """Find the array of a part; it must have so many rows, if that is known.
 
     Raises
     ------
@@ -170,12 +176,53 @@ def array_file(files: Mapping[str, StoredFile], part: str) -> ArrayFile:
     file = files[part]
     if not isinstance(file, ArrayFile):
         raise ValueError(f"the file of {part} is no array")
+    if not file.shape or n_rows not in (None, file.shape[0]):
+        raise ValueError(f"{part} has the shape {file.shape}, but {n_rows} rows are stored")
     return file
+
+
+def vector_file(
+    files: Mapping[str, StoredFile], part: str, kinds: str, length: int | None = None
+) -> ArrayFile:
+    """Find an array of one dimension, whose type is of one of these kinds of numpy's.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the manifest names none.
+    """
+    file = array_file(files, part, length)
+    if len(file.shape) != 1 or np.dtype(file.dtype).kind not in kinds:
+        raise ValueError(f"{part} is an array of {file.dtype} of the shape {file.shape}")
+    return file
+
+
+def checked_dtype(what: str, dtype: Any) -> np.dtype[Any]:
+    """Take a type of numpy's from a manifest.
+
+    Raises
+    ------
+    ValueError
+        If nothing of such a type is stored.
+    """
+    if isinstance(dtype, str) and _DTYPE.fullmatch(dtype):
+        return np.dtype(dtype)
+    if dtype in ("O", "|O"):  # would be pickled
+        raise ValueError(f"{what} is said to hold Python objects")
+    raise ValueError(f"{what} is said to be of dtype {shown(dtype)}")
 
 
 @functools.lru_cache  # a tenth of the time that opening splits takes
 def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """Build the bytes that stand before the elements of a ``.npy`` file, magic number included."""
+    """Build the bytes that stand before the elements of a ``.npy`` file, magic number included.
+
+    Raises
+    ------
+    ValueError
+        If there can be no such array.
+    """
+    # Numpy refuses what has too many dimensions, or more bytes than there are addresses.
+    np.broadcast_to(np.empty((), dtype), shape)
     buffer = BytesIO()
     npy.write_array_header_1_0(
         buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}

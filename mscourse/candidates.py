@@ -15,12 +15,17 @@ from typing import Any, TypeAlias, overload
 
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-from mscourse.checks import check_count
+from mscourse.checks import check_count, checked_seed
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Params
 from mscourse.prefixes import identity
 
 Grid: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+
+# An evaluation takes at least a millisecond, and so many of them more than a day on one engine. The
+# order of the candidates, which is kept, takes 8 bytes for each.
+_MOST_CANDIDATES = 100_000_000
 
 
 class _Lazy(Sequence[Params]):
@@ -64,10 +69,10 @@ class _OneGrid(_Lazy):
     def __init__(self, values: Mapping[str, Sequence[Any]]) -> None:
         self._names = sorted(values)
         self._values = [values[name] for name in self._names]
-        self._n = math.prod(map(len, self._values))
+        self.n = math.prod(map(len, self._values))  # may be more than len() can tell
 
     def __len__(self) -> int:
-        return self._n
+        return self.n
 
     def _at(self, index: int) -> Params:
         digits = []
@@ -116,9 +121,16 @@ def grid_candidates(param_grid: Grid) -> Candidates:
     """Give all candidates of a grid, in the order of `sklearn.model_selection.ParameterGrid`."""
     try:
         grids = ParameterGrid(param_grid).param_grid  # checks it
+        parts = list(map(_OneGrid, grids))  # which sorts the names
     except (TypeError, ValueError) as error:
         raise ParameterError(f"param_grid is not a grid: {error}") from error
-    return Candidates(*map(_OneGrid, grids))
+    n_candidates = sum(part.n for part in parts)
+    if not 1 <= n_candidates <= _MOST_CANDIDATES:
+        raise ParameterError(
+            f"param_grid has {n_candidates} candidates; there can be 1 to {_MOST_CANDIDATES}. Draw "
+            "some of a large grid: random_search."
+        )
+    return Candidates(*parts)
 
 
 def drawn_candidates(
@@ -128,10 +140,13 @@ def drawn_candidates(
 ) -> Candidates:
     """Draw candidates as scikit-learn does."""
     check_count("n_iter", n_iter)
+    checked_seed(random_state)
     try:
+        if not param_distributions:
+            raise ValueError("it is empty.")
         drawn = ParameterSampler(param_distributions, n_iter, random_state=random_state)
         return Candidates(list(drawn))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
 
 

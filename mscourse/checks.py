@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +24,9 @@ from mscourse.splits import Splits
 
 # How much of a host's memory its engines may use together for what candidates share.
 _PREFIX_PART = 0.25
+
+# scikit-learn takes seeds below this.
+_SEEDS_END = 2**32
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
@@ -58,7 +62,7 @@ def checked_evaluator(
         # An engine cannot know how many others its host has: usually one for each core.
         total_bytes = psutil.virtual_memory().total
         prefix_cache_bytes = int(_PREFIX_PART * total_bytes / (os.cpu_count() or 1))
-    elif not _is_number(prefix_cache_bytes) or prefix_cache_bytes < 0:
+    elif not (_is_number(prefix_cache_bytes) and 0 <= prefix_cache_bytes < math.inf):
         raise ParameterError(
             "prefix_cache_bytes must be a number of bytes, 0 to share nothing, or None, not "
             f"{prefix_cache_bytes!r}."
@@ -86,8 +90,12 @@ def checked_seed(random_state: int | None) -> int:
     """Give a seed; one that differs each time for None."""
     if random_state is None:
         return secrets.randbits(31)
-    if not isinstance(random_state, int | np.integer) or isinstance(random_state, bool):
-        raise ParameterError(f"random_state must be an integer or None, not {random_state!r}.")
+    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if not is_integer or not 0 <= random_state < _SEEDS_END:
+        raise ParameterError(
+            f"random_state must be an integer from 0 to {_SEEDS_END - 1}, or None, not "
+            f"{random_state!r}."
+        )
     return int(random_state)
 
 
@@ -154,6 +162,11 @@ def checked_scorers(
         names = [SINGLE_METRIC]
     elif callable(scoring):
         return _scorer(estimator, scoring), (rank_by or SINGLE_METRIC,)
+    elif not isinstance(scoring, Iterable):
+        raise ParameterError(
+            "scoring must be a metric, a list or dict of metrics, or None to use estimator.score, "
+            f"not {scoring!r}."
+        )
     else:
         scoring = dict(scoring) if isinstance(scoring, Mapping) else list(scoring)
         names = list(scoring)
@@ -189,7 +202,14 @@ def check_estimator(estimator: Any) -> None:
             f"estimator must be an object with fit, get_params and set_params, such as SVC(); "
             f"it is {estimator!r}."
         )
-    if get_tags(estimator).input_tags.pairwise:
+    try:
+        tags = get_tags(estimator)
+    except (AttributeError, TypeError) as error:
+        raise ParameterError(
+            f"estimator must be made as scikit-learn asks for it: {error} Derive its class from "
+            "sklearn.base.BaseEstimator."
+        ) from error
+    if tags.input_tags.pairwise:
         raise ParameterError(
             f"{estimator!r} takes a matrix of distances between rows, of which a split needs rows "
             "and columns; persisted splits have rows only. Let it compute the distances itself."
@@ -200,6 +220,10 @@ def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]
     """Refuse a parameter that the estimator does not have, before it fails on every engine."""
     known = estimator.get_params(deep=True)
     for name in dict.fromkeys(name for params in candidates for name in params):
+        if not isinstance(name, str):
+            raise ParameterError(
+                f"{name!r} is no name of a parameter: it is of type {type(name).__name__}, not str."
+            )
         part, _, rest = name.partition("__")
         replaced = rest and any(part in params for params in candidates)
         if name not in known and not replaced:
@@ -212,6 +236,7 @@ def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse what is not a positive integer."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+    """Refuse what is not a positive integer, or more than anything can be counted to."""
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or not 1 <= value <= sys.maxsize:  # type: ignore[operator]  # it is one
         raise ParameterError(f"{name} must be a positive integer, not {value!r}.")

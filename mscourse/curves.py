@@ -7,7 +7,7 @@ on less data costs no copy.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -355,10 +355,13 @@ def validation_curve(
     check_one_metric(scoring)
     if not isinstance(param_name, str):
         raise ParameterError(f"param_name must be the name of a parameter, not {param_name!r}.")
+    try:
+        values = list(param_range)
+    except TypeError:
+        values = None
     # The letters of a string are hardly what is meant.
-    if isinstance(param_range, str | bytes) or not isinstance(param_range, Iterable):
+    if values is None or isinstance(param_range, str | bytes):
         raise ParameterError(f"param_range must be a list of values, not {param_range!r}.")
-    values = list(param_range)
     if not values:
         raise ParameterError("param_range is empty; give at least one value.")
     evaluator = checked_evaluator(

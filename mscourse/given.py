@@ -45,7 +45,7 @@ def as_array(what: str, values: Any) -> NDArray[Any]:
         array = np.asarray(values, dtype=object if is_list and isinstance(first, str) else None)
         if is_list and array.dtype.kind == "U":
             array = np.asarray(values, dtype=object)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ParameterError(f"{what} is not an array: {error}") from error
     if array.dtype.kind == "T":  # numpy's strings of variable width
         array = array.astype(object)
@@ -101,6 +101,8 @@ def as_metadata(
                 f"metadata has the name {name!r}; it must be the name of an argument of fit or "
                 "score, such as 'sample_weight'."
             )
+        if name in ("X", "y"):  # fit would get two of them
+            raise ParameterError(f"metadata has the name {name!r}, which fit knows the data by.")
         if sparse.issparse(values):
             raise ParameterError(f"metadata[{name!r}] is sparse; give it as an array: toarray().")
         arrays[name] = _as_column(f"metadata[{name!r}]", values, n_samples)
@@ -118,6 +120,8 @@ def _as_column(what: str, values: Any, n_samples: int) -> NDArray[Any]:
         # The column, which scikit-learn would take too, but with a warning.
         values = values.iloc[:, 0] if library == "pandas" else values.to_series()
     array = as_array(what, values)
+    if array.ndim == 2 and not array.shape[1]:
+        raise ParameterError(f"{what} has no columns; its shape is {array.shape}.")
     if array.ndim not in (1, 2):
         raise ParameterError(f"{what} must have one or two dimensions; its shape is {array.shape}.")
     if len(array) != n_samples:

@@ -16,6 +16,7 @@ that reads the previous version is never handed rows of the next one.
 from __future__ import annotations
 
 import contextlib
+import numbers
 import secrets
 import shutil
 import tempfile
@@ -35,9 +36,17 @@ from mscourse.datakinds.base import write_rows
 from mscourse.errors import ParameterError, SplitsError
 from mscourse.given import as_groups, as_metadata, as_targets
 from mscourse.layout import Layout, Rows, plan_layout
-from mscourse.manifest import SUFFIXES, check_name, data_files, read_manifest, write_manifest
+from mscourse.manifest import (
+    check_name,
+    checked_folder,
+    data_files,
+    is_data_file,
+    is_partial,
+    read_manifest,
+    write_manifest,
+)
 from mscourse.splits import Splits
-from mscourse.storedfile import PARTIAL_SUFFIX
+from mscourse.storedfile import shown
 
 CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
 
@@ -128,17 +137,21 @@ def persist_cv_splits(
     ...     X_train, y_train, X_test, y_test = splits[0].load()
     """
     check_name(name)
+    parent = None if folder is None else checked_folder(folder)
+    random_state = _checked_seed(random_state)
     data = data_source(X, dtype)
+    if not data.n_samples:
+        raise ParameterError("X has no rows.")
     targets = None if y is None else as_targets(y, data.n_samples)
     parts = as_metadata(metadata, data.n_samples)
     pairs = _index_pairs(cv, data, targets, as_groups(groups, data.n_samples))
     layout = plan_layout(pairs, data.n_samples, random_state=random_state)
 
     temporary = None
-    if folder is None:
+    if parent is None:
         temporary = tempfile.TemporaryDirectory(prefix="mscourse-", ignore_cleanup_errors=True)
-        folder = temporary.name
-    dataset_folder = Path(folder).absolute() / name
+        parent = Path(temporary.name).absolute()
+    dataset_folder = parent / name
     facts = {"name": name, "cv": repr(cv), "random_state": random_state}
     try:
         durable = temporary is None
@@ -218,17 +231,21 @@ def _check_free_space(folder: Path, needed_bytes: int) -> None:
 
 def _remove_abandoned(dataset_folder: Path, in_use: list[Path]) -> None:
     """Remove what a writer that was killed has left."""
-    for suffix in (PARTIAL_SUFFIX, *SUFFIXES):
-        for path in dataset_folder.glob(f"*{suffix}"):
-            with contextlib.suppress(OSError):  # another writer may remove it at the same time
-                if path not in in_use and time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
-                    path.unlink()
+    for path in dataset_folder.iterdir():
+        # By its name alone: the folder may hold the user's own files too.
+        if not (is_data_file(path.name) or is_partial(path.name)) or path in in_use:
+            continue
+        with contextlib.suppress(OSError):  # another writer may remove it at the same time
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                path.unlink()
 
 
 def _index_pairs(
     cv: CV, data: DataSource, y: NDArray[Any] | None, groups: NDArray[Any] | None
 ) -> list[tuple[Rows, Rows]]:
-    if isinstance(cv, int):
+    if cv is None or isinstance(cv, numbers.Integral):
+        if isinstance(cv, bool):
+            raise ParameterError(f"cv must be a number of folds, a splitter or pairs, not {cv}.")
         # Whether an integer target is a class or a count cannot be known here; scikit-learn asks
         # the estimator. Counts that cannot be stratified are told so below.
         classes = y is not None and y.dtype.kind in "biuUS" and y.ndim == 1
@@ -237,18 +254,38 @@ def _index_pairs(
         classes = False
     try:
         splitter = check_cv(cv, y, classifier=classes)
-        return [(_as_rows(a), _as_rows(b)) for a, b in splitter.split(data.given, y, groups)]
-    except (ValueError, TypeError) as error:
+        return [
+            (_as_rows(train, data.n_samples), _as_rows(test, data.n_samples))
+            for train, test in splitter.split(data.given, y, groups)
+        ]
+    except (ValueError, TypeError, OverflowError) as error:
         raise ParameterError(
-            f"cv={cv!r} does not split these {data.n_samples} rows: {error} Give cv as an int of "
-            "at least 2, a scikit-learn splitter such as KFold(5), or pairs of row indices."
+            f"cv={shown(cv)} does not split these {data.n_samples} rows: {error} Give cv as an int "
+            "of at least 2, a scikit-learn splitter such as KFold(5), or pairs of row indices."
         ) from error
 
 
-def _as_rows(indices: ArrayLike) -> Rows:
+def _as_rows(indices: ArrayLike, n_samples: int) -> Rows:
     rows = np.asarray(indices)
+    if rows.ndim != 1:
+        raise ValueError(f"row indices must be lists; these have the shape {rows.shape}.")
     if rows.dtype == bool:
+        if len(rows) != n_samples:
+            raise ValueError(f"a mask of {len(rows)} rows is none of {n_samples}.")
         rows = np.flatnonzero(rows)
     if rows.size and rows.dtype.kind not in "iu":
         raise ValueError(f"row indices must be integers, not {rows.dtype}.")
+    if rows.size and rows.max() > np.iinfo(np.int64).max:  # would become a negative number
+        raise ValueError(f"there is no row {rows.max()}.")
     return rows.astype(np.int64, copy=False)
+
+
+def _checked_seed(random_state: Any) -> int | None:
+    if random_state is None:
+        return None
+    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if not is_integer or random_state < 0:
+        raise ParameterError(
+            f"random_state must be an integer, 0 or larger, or None, not {shown(random_state)}."
+        )
+    return int(random_state)  # for the manifest: JSON has no integers of numpy's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ def checked_parameter(
 
 def check_factor(factor: object) -> None:
     is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
-    if not is_number or not _LEAST_FACTOR <= float(factor) < math.inf:  # type: ignore[arg-type]  # a Real
+    if not is_number or not _LEAST_FACTOR <= factor <= sys.float_info.max:  # type: ignore[operator]  # a Real
         raise ParameterError(
             f"factor must be a number of at least {_LEAST_FACTOR}, usually 2 to 4, not {factor!r}: "
             "one candidate in so many is promoted."

@@ -205,8 +205,8 @@ class Splits:
             self._rows = array_file(files, "rows")
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedSplitsError(
-                f"{folder / MANIFEST} does not say how the data are stored ({told(error)}); persist "
-                "the splits again."
+                f"{folder / MANIFEST} does not say how the data are stored ({told(error)}); "
+                "persist the splits again."
             ) from error
         for file in files.values():
             file.check_size()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import stat
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,12 @@ PARTIAL_SUFFIX = ".partial"
 _BLOCK_BYTES = 16 * 2**20
 
 _BYTE = np.dtype(np.uint8)
+
+# When each file had been written to when this process first opened it, and which file it was.
+_first_stamps: dict[Path, tuple[int, int]] = {}
+
+# Letters of a value that a message shows.
+_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,19 @@ class StoredFile:
         """Map the bytes of the file, or read them into memory if the mode is None."""
         check_mode(mmap_mode)
         if mmap_mode is None:
-            self.check_size()
-            return np.fromfile(self.path, np.uint8)
+            return self._read()
         return self._map(mmap_mode, (self.n_bytes,), _BYTE, 0)
+
+    def _read(self) -> NDArray[np.uint8]:
+        """Read the file into memory."""
+        self.check_size()
+        try:
+            content = np.fromfile(self.path, np.uint8)
+        except OSError as error:
+            raise self._closed(error) from error
+        if len(content) != self.n_bytes:  # it has shrunk since
+            raise self._torn(len(content))
+        return content
 
     def _map(
         self, mmap_mode: MapMode, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
@@ -66,10 +84,15 @@ class StoredFile:
             descriptor = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise self._gone() from error
+        except OSError as error:
+            raise self._closed(error) from error
         try:
+            self._check_unchanged(os.fstat(descriptor))
             buffer = mmap.mmap(descriptor, 0, access=access)
         except ValueError as error:  # nothing is left to map
             raise self._torn(0) from error
+        except OSError as error:  # a folder, in its place
+            raise self._closed(error) from error
         finally:
             os.close(descriptor)
         if len(buffer) != self.n_bytes:
@@ -82,12 +105,29 @@ class StoredFile:
         array.mode = mmap_mode
         return array
 
+    def _check_unchanged(self, status: os.stat_result) -> None:
+        """Refuse a file that was written to since this process opened it for the first time.
+
+        Only `damage` finds a bit that has changed by itself; this finds a hand that changed it.
+        """
+        stamp = status.st_mtime_ns, status.st_ino
+        if _first_stamps.setdefault(self.path, stamp) != stamp and status.st_size == self.n_bytes:
+            raise DamagedSplitsError(
+                f"{self.path} was written to while it was in use, so that evaluations since then "
+                "may be of other data. Persist the splits again."
+            )
+
     def check_size(self) -> None:
         """Raise DamagedSplitsError if the file is gone or has another size than was written."""
         try:
-            n_bytes = self.path.stat().st_size
+            status = self.path.stat()
         except FileNotFoundError as error:
             raise self._gone() from error
+        except OSError as error:
+            raise self._closed(error) from error
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write
+            raise DamagedSplitsError(f"{self.path} is no file. Persist the splits again.")
+        n_bytes = status.st_size
         if n_bytes != self.n_bytes:
             raise self._torn(n_bytes)
 
@@ -111,11 +151,34 @@ class StoredFile:
             "Open the splits again, or persist them."
         )
 
+    def _closed(self, error: OSError) -> DamagedSplitsError:
+        return DamagedSplitsError(
+            f"{self.path} cannot be opened: {error}. See who may read it, or persist the splits "
+            "again."
+        )
+
     def _torn(self, n_bytes: int) -> DamagedSplitsError:
         return DamagedSplitsError(
             f"{self.path} has {n_bytes} bytes, but {self.n_bytes} were written: it is torn or "
             "was overwritten. Persist the splits again."
         )
+
+
+def is_count(value: object, *, least: int = 0) -> bool:
+    """Whether something is an integer that can count what is in a file: no boolean, no float."""
+    return type(value) is int and least <= value <= sys.maxsize
+
+
+def shown(value: object) -> str:
+    """Show something in a message, of which it may be the smaller part."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def told(error: BaseException) -> str:
+    """Tell an exception in a message, which some of them would fill with what they were given."""
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= 2 * _MOST_SHOWN else f"{text[: 2 * _MOST_SHOWN]}..."
 
 
 def check_mode(mmap_mode: object) -> None:

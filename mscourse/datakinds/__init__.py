@@ -28,7 +28,7 @@ from scipy import sparse
 from mscourse.arrayfile import array_file
 from mscourse.datakinds.arrays import ArraySource, CSRSource, StoredCSR
 from mscourse.datakinds.arrowframes import PandasSource, PolarsSource, StoredArrowFrame
-from mscourse.datakinds.base import DataSource, Facts, StoredData
+from mscourse.datakinds.base import DataSource, Facts, StoredData, n_stored
 from mscourse.datakinds.frames import FrameSource, StoredFrame, has_one_type
 from mscourse.datakinds.text import StoredText, TextSource, holds_text
 from mscourse.errors import ParameterError
@@ -81,7 +81,7 @@ def stored_data(facts: Facts, files: Mapping[str, StoredFile]) -> StoredData:
     """
     kind = facts["kind"]
     if kind == "dense":
-        return array_file(files, "X")
+        return array_file(files, "X", n_stored(files))
     if kind == "csr":
         return StoredCSR(facts, files)
     if kind == "text":

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
-from mscourse.arrayfile import NewFiles, array_file
-from mscourse.datakinds.base import Facts, pieces, write_rows
-from mscourse.errors import ParameterError
+from mscourse.arrayfile import ArrayFile, NewFiles, vector_file
+from mscourse.datakinds.base import Facts, n_stored, pieces, write_rows
+from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile
+from mscourse.storedfile import MapMode, StoredFile, is_count, shown
+
+# Booleans, integers, floats, complex numbers.
+NUMERIC_KINDS = "biufc"
 
 
 class ArraySource:
@@ -92,14 +95,36 @@ class StoredCSR:
     """The three files of a sparse matrix."""
 
     def __init__(self, facts: Facts, files: Mapping[str, StoredFile]) -> None:
-        self._files = [array_file(files, part) for part in ("data", "indices", "indptr")]
-        self._n_columns = int(facts["n_columns"])
+        data = vector_file(files, "data", NUMERIC_KINDS)
+        indices = vector_file(files, "indices", "i", data.shape[0])
+        indptr = vector_file(files, "indptr", "i", n_stored(files) + 1)
+        self._files: tuple[ArrayFile, ...] = data, indices, indptr
+        if not is_count(facts["n_columns"]):
+            raise ValueError(f"there are no matrices of {shown(facts['n_columns'])} columns")
+        self._n_columns: int = facts["n_columns"]
+        self._is_checked = False
         containers = {"array": sparse.csr_array, "matrix": sparse.csr_matrix}
         self._container = containers[facts["container"]]
 
     def open(self, mmap_mode: MapMode | None) -> _CSRRows:
         data, indices, indptr = (file.open(mmap_mode) for file in self._files)
+        if not self._is_checked:  # once in a process, since it reads two of the files
+            self._check(indices, indptr)
+            self._is_checked = True
         return _CSRRows(data, indices, indptr, self._n_columns, self._container)
+
+    def _check(self, indices: NDArray[Any], indptr: NDArray[Any]) -> None:
+        """Refuse places that are not there: scipy would read and write beyond its arrays."""
+        rows_are_right = (
+            indptr[0] == 0 and indptr[-1] == len(indices) and (np.diff(indptr) >= 0).all()
+        )
+        if not rows_are_right or (
+            len(indices) and not 0 <= indices.min() <= indices.max() < self._n_columns
+        ):
+            raise DamagedSplitsError(
+                f"{self._files[1].path} and {self._files[2].path.name} are not those of a sparse "
+                "matrix. Persist the splits again."
+            )
 
 
 class _CSRRows:
@@ -141,6 +166,11 @@ def stored_dtype(X: Any, dtype: DTypeLike | None) -> np.dtype[Any]:
         stored: np.dtype[Any] = X.dtype if dtype is None else np.dtype(dtype)
     except TypeError as error:
         raise ParameterError(f"dtype={dtype!r} is no type of numpy's: {error}") from error
+    if stored.kind == "V":
+        raise ParameterError(
+            f"X would be of dtype {stored}, whose elements have several parts or no type. Give "
+            "numbers, or a data frame with a column for each part."
+        )
     if stored.hasobject:
         raise ParameterError(
             f"X is of dtype {stored}, which cannot be memory-mapped: its elements are Python "

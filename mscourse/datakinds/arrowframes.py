@@ -16,14 +16,26 @@ from numpy.typing import DTypeLike, NDArray
 from mscourse.arrayfile import NewFiles
 from mscourse.datakinds import columns
 from mscourse.datakinds.arrowfile import Column, Shelf, write_columns
-from mscourse.datakinds.base import Facts, needed
-from mscourse.datakinds.frames import column_names
+from mscourse.datakinds.base import Facts, n_stored, needed
+from mscourse.datakinds.frames import checked_names, column_names
 from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile
+from mscourse.storedfile import MapMode, StoredFile, is_count, shown, told
 
 # Strings that are looked at to estimate how long all of them are.
 _SAMPLE = 1000
+
+# What pandas, polars and pyarrow raise when columns are not what was noted of them.
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 
 class _FrameSource(ABC):
@@ -161,9 +173,20 @@ class StoredArrowFrame:
         if facts["library"] not in ("pandas", "polars"):
             raise ValueError(f"there are no frames of {facts['library']!r}")
         self._library: str = facts["library"]
-        self._notes: list[dict[str, Any]] = list(facts.get("columns", ()))
-        self._names = [note["name"] for note in self._notes]
-        self._places = [int(place) for place in facts["places"]]
+        places = facts["places"]
+        if not isinstance(places, list) or not places or not all(map(is_count, places)):
+            raise ValueError(f"the columns of X have the places {shown(places)}")
+        self._places: list[int] = places
+        self._notes: list[dict[str, Any]] = []
+        if self._library == "pandas":
+            self._notes = facts["columns"]
+            self._names = checked_names([note["name"] for note in self._notes])
+            for note in self._notes:
+                columns.check_note(note)
+            if len(self._notes) != len(places):
+                raise ValueError(f"of {len(places)} columns {len(self._notes)} are described")
+        self._n_rows = n_stored(files)
+        self._is_checked = False
         self._index: Any = None
         self._categories: dict[int, Any] = {}
 
@@ -174,16 +197,44 @@ class StoredArrowFrame:
         buffer = pa.py_buffer(raw)
         try:
             batch = pa.ipc.open_file(pa.BufferReader(buffer)).get_batch(0).select(self._places)
-        except (pa.ArrowException, OSError, IndexError) as error:
+            if not self._is_checked:  # once in a process, since it reads codes and strings
+                self._check(batch, raw, buffer.address)
+                self._is_checked = True
+        except (pa.ArrowException, *_UNREADABLE) as error:
             raise DamagedSplitsError(
-                f"{self._file.path} is no Arrow file: {error}. Persist the splits again."
+                f"{self._file.path} is no Arrow file of these columns ({told(error)}). "
+                "Persist the splits again."
             ) from error
         if self._library == "polars":
-            return _PolarsRows(batch)
+            return _PolarsRows(batch, self._file)
         return _PandasRows(batch, self, raw, buffer.address)
 
+    def _check(self, batch: Any, raw: NDArray[np.uint8], base: int) -> None:
+        """Refuse what the libraries would believe: they would read beyond the file."""
+        if batch.num_rows != self._n_rows:
+            raise ValueError(f"it has {batch.num_rows} rows, not {self._n_rows}")
+        batch.validate(full=True)
+        # Older versions of polars took the values of such a column for addresses of Python objects.
+        if b"POLARS_EXTENSION_TYPE" in batch.schema.serialize().to_pybytes():
+            raise ValueError("it names a type that is of no use outside of a process")
+        for array, note in zip(batch.columns, self._notes, strict=False):  # polars has no notes
+            if note["as"] == "category":
+                columns.check_codes(array, raw, base)
+
     def to_pandas(self, batch: Any, raw: NDArray[np.uint8], base: int) -> Any:
-        """Make a frame of columns that are views of the map."""
+        """Make a frame of columns that are views of the map.
+
+        Raises
+        ------
+        DamagedSplitsError
+            If they are not what was noted of them.
+        """
+        try:
+            return self._to_pandas(batch, raw, base)
+        except _UNREADABLE as error:
+            raise _no_columns(self._file, error) from error
+
+    def _to_pandas(self, batch: Any, raw: NDArray[np.uint8], base: int) -> Any:
         import pandas as pd
 
         if self._index is None:
@@ -217,12 +268,24 @@ class _PandasRows:
 class _PolarsRows:
     """The stored rows; a slice of them is a frame of polars."""
 
-    def __init__(self, batch: Any) -> None:
-        self._batch = batch
+    def __init__(self, batch: Any, file: StoredFile) -> None:
+        self._batch, self._file = batch, file
 
     def __getitem__(self, rows: slice) -> Any:
+        import polars as pl
+
         batch = self._batch.slice(rows.start, rows.stop - rows.start)
-        return _polars_frame(list(zip(batch.schema, batch.columns, strict=True)))
+        try:
+            return _polars_frame(list(zip(batch.schema, batch.columns, strict=True)))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, *_UNREADABLE) as error:
+            raise _no_columns(self._file, error) from error
+
+
+def _no_columns(file: StoredFile, error: BaseException) -> DamagedSplitsError:
+    return DamagedSplitsError(
+        f"{file.path} does not hold the columns that were written ({told(error)}). "
+        "Persist the splits again."
+    )
 
 
 def _polars_frame(parts: list[Column]) -> Any:

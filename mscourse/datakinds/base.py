@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from mscourse.arrayfile import ArrayWriter, NewFiles
+from mscourse.arrayfile import ArrayWriter, NewFiles, array_file
 from mscourse.errors import ParameterError, SplitsError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode
+from mscourse.storedfile import MapMode, StoredFile
 
 # What the manifest notes of X, beside its files. Goes through JSON.
 Facts = dict[str, Any]
@@ -53,6 +53,11 @@ class StoredData(Protocol):
     def open(self, mmap_mode: MapMode | None) -> StoredRows:
         """Map the files anew, or read them into memory if the mode is None."""
         ...
+
+
+def n_stored(files: Mapping[str, StoredFile]) -> int:
+    """Tell how many rows are stored, so that the files of X can be held against it."""
+    return array_file(files, "rows").shape[0]
 
 
 def pieces(rows: Rows, row_bytes: int) -> Iterator[Rows]:

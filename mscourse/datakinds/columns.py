@@ -25,13 +25,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mscourse.arrayfile import checked_dtype
 from mscourse.errors import ParameterError
+from mscourse.storedfile import shown
 
 # How a column was, for the way back.
 Note = dict[str, Any]
 
 # Booleans, integers, floats and times, of at most 8 bytes: there are unsigned integers as wide.
 _NUMPY_KINDS = "biufmM"
+
+# Pandas' types with a mask of what is missing.
+_NULLABLE = frozenset(
+    ["boolean", "Float32", "Float64"]
+    + [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+)
+
+# Where pandas keeps strings, in all versions of it.
+_STORAGES = ("python", "pyarrow", "pyarrow_numpy")
 
 
 def describe(series: Any, name: Any) -> Note:
@@ -65,6 +76,47 @@ def describe(series: Any, name: Any) -> Note:
         f"Column {name!r} of X has the type {dtype}, which cannot be memory-mapped. Turn it into "
         "numbers, strings or categories first (astype)."
     )
+
+
+def check_note(note: Note) -> None:
+    """Refuse what `describe` has not noted: a manifest may come from anywhere.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        Says what is wrong.
+    """
+    kind = note["as"]
+    if kind == "category":
+        categories = note["categories"]
+        right = isinstance(note["ordered"], bool) and categories["as"] != "category"
+        check_note(categories if right else {"as": None})
+    elif kind == "numpy":
+        dtype = checked_dtype("a column of X", note["dtype"])
+        right = dtype.kind in _NUMPY_KINDS and dtype.itemsize <= 8
+    elif kind == "nullable":
+        right = note["dtype"] in _NULLABLE
+    elif kind == "object":
+        right = note["missing"] in ("None", "nan", "NA")
+    elif kind == "string":
+        right = note["missing"] in ("nan", "NA") and note["storage"] in _STORAGES
+    else:
+        right = kind in ("arrow", "zone")
+    if not right:
+        raise ValueError(f"there are no columns such as {shown(note)}")
+
+
+def check_codes(array: Any, raw: NDArray[np.uint8], base: int) -> None:
+    """Refuse codes of categories that there are not; pandas would look them up all the same.
+
+    Raises
+    ------
+    ValueError
+        If there are any.
+    """
+    codes = _codes_of(array, raw, base)
+    if len(codes) and not -1 <= codes.min() <= codes.max() < len(array.dictionary):
+        raise ValueError(f"there are {len(array.dictionary)} categories, and codes of others")
 
 
 def encode(series: Any, rows: NDArray[np.int64] | None, note: Note) -> Any:
@@ -174,8 +226,12 @@ def decode_codes(array: Any, dtype: Any, raw: NDArray[np.uint8], base: int) -> A
     """Give a column of categories of this type."""
     import pandas as pd
 
-    codes = _view(array.indices, array.type.index_type.to_pandas_dtype(), raw, base)
+    codes = _codes_of(array, raw, base)
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+
+
+def _codes_of(array: Any, raw: NDArray[np.uint8], base: int) -> NDArray[Any]:
+    return _view(array.indices, array.type.index_type.to_pandas_dtype(), raw, base)
 
 
 def string_dtype(note: Note) -> Any:
@@ -191,6 +247,10 @@ def _view(array: Any, dtype: Any, raw: NDArray[np.uint8], base: int) -> NDArray[
     """View the values of an Arrow array in the map, which can be written to if the map can."""
     dtype = np.dtype(dtype)
     offset = array.buffers()[1].address - base + array.offset * dtype.itemsize
+    # Values that were compressed do not lie in the map. Numpy would go there all the same, forward
+    # or back, and nothing would keep what lies there.
+    if not 0 <= offset <= len(raw) - len(array) * dtype.itemsize:
+        raise ValueError("the values do not lie in the file as they are")
     return np.ndarray(len(array), dtype, raw, offset)
 
 

@@ -13,21 +13,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mscourse.arrayfile import NewFiles, array_file
-from mscourse.datakinds.arrays import stored_dtype
-from mscourse.datakinds.base import Facts, needed, pieces
+from mscourse.datakinds.arrays import NUMERIC_KINDS, stored_dtype
+from mscourse.datakinds.base import Facts, n_stored, needed, pieces
 from mscourse.errors import ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile
-
-# Booleans, integers, floats, complex numbers.
-_NUMERIC_KINDS = "biufc"
+from mscourse.storedfile import MapMode, StoredFile, shown
 
 
 def has_one_type(frame: Any) -> bool:
     """Whether all columns of a frame of pandas have the same numeric type of numpy's."""
     dtypes = set(frame.dtypes)
     dtype = dtypes.pop() if len(dtypes) == 1 else None
-    return isinstance(dtype, np.dtype) and dtype.kind in _NUMERIC_KINDS
+    return isinstance(dtype, np.dtype) and dtype.kind in NUMERIC_KINDS
 
 
 def column_names(frame: Any) -> list[str | int]:
@@ -52,6 +49,19 @@ def column_names(frame: Any) -> list[str | int]:
     return names
 
 
+def checked_names(names: Any) -> list[str | int]:
+    """Give back the names of columns that a manifest tells.
+
+    Raises
+    ------
+    ValueError
+        If no columns can have these.
+    """
+    if not isinstance(names, list) or not all(type(name) in (str, int) for name in names):
+        raise ValueError(f"the columns of X are named {shown(names)}")
+    return names
+
+
 class FrameSource:
     """A data frame of pandas of one numeric type.
 
@@ -70,7 +80,7 @@ class FrameSource:
         given_dtype = frame.dtypes.iloc[0]
         self._row_bytes = len(self._names) * given_dtype.itemsize
         self._dtype = stored_dtype(np.empty(0, given_dtype), dtype)
-        if self._dtype.kind not in _NUMERIC_KINDS:
+        if self._dtype.kind not in NUMERIC_KINDS:
             raise ParameterError(
                 f"dtype must be a type of numbers for a data frame of numbers, not {self._dtype}."
             )
@@ -90,8 +100,11 @@ class StoredFrame:
     """The file of the rows, and the names of the columns."""
 
     def __init__(self, facts: Facts, files: Mapping[str, StoredFile]) -> None:
-        self._file = array_file(files, "X")
-        self._names = list(facts["columns"])
+        self._file = array_file(files, "X", n_stored(files))
+        self._names = checked_names(facts["columns"])
+        kind = np.dtype(self._file.dtype).kind
+        if self._file.shape[1:] != (len(self._names),) or kind not in NUMERIC_KINDS:
+            raise ValueError(f"X has the shape {self._file.shape} and {len(self._names)} columns")
 
     @cached_property
     def _columns(self) -> Any:

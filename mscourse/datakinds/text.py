@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mscourse.arrayfile import NewFiles, array_file
-from mscourse.datakinds.base import CHUNK_BYTES, Facts
-from mscourse.errors import ParameterError
+from mscourse.arrayfile import ArrayFile, NewFiles, vector_file
+from mscourse.datakinds.base import CHUNK_BYTES, Facts, n_stored
+from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.given import is_missing
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile
+from mscourse.storedfile import MapMode, StoredFile, is_count, shown
 
 # Rows that become Python objects at a time.
 _STEP = 1024
@@ -96,22 +96,31 @@ class StoredText:
     """The two files of the strings."""
 
     def __init__(self, facts: Facts, files: Mapping[str, StoredFile]) -> None:
-        self._text = array_file(files, "text")
-        self._offsets = array_file(files, "offsets")
-        self._shape = tuple(int(n) for n in facts["shape"])
+        shape = facts["shape"]
+        if not isinstance(shape, list) or not all(is_count(n, least=1) for n in shape):
+            raise ValueError(f"the texts of a row have the shape {shown(shape)}")
+        self._shape = tuple(shape)
+        self._text = vector_file(files, "text", "u")
+        n_texts = n_stored(files) * math.prod(shape)
+        self._offsets = vector_file(files, "offsets", "i", n_texts + 1)
 
     def open(self, mmap_mode: MapMode | None) -> _TextRows:
-        return _TextRows(self._text.open(mmap_mode), self._offsets.open(mmap_mode), self._shape)
+        return _TextRows(self._text, self._offsets, self._shape, mmap_mode)
 
 
 class _TextRows:
     """The stored strings; a slice of rows is an array of Python's."""
 
     def __init__(
-        self, text: NDArray[np.uint8], offsets: NDArray[np.int64], shape: tuple[int, ...]
+        self,
+        text: ArrayFile,
+        offsets: ArrayFile,
+        shape: tuple[int, ...],
+        mmap_mode: MapMode | None,
     ) -> None:
-        self._text = text.data  # much faster to slice than the array
-        self._offsets = offsets
+        self._path = text.path
+        self._text = text.open(mmap_mode).data  # much faster to slice than the array
+        self._offsets: NDArray[np.int64] = offsets.open(mmap_mode)
         self._shape = shape
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -119,8 +128,13 @@ class _TextRows:
         edges = self._offsets[rows.start * per_row : rows.stop * per_row + 1].tolist()
         text = self._text
         strings = np.empty(len(edges) - 1, dtype=object)
-        strings[:] = [
-            str(text[start:stop], "utf-8", "surrogatepass")
-            for start, stop in itertools.pairwise(edges)
-        ]
+        try:
+            strings[:] = [
+                str(text[start:stop], "utf-8", "surrogatepass")
+                for start, stop in itertools.pairwise(edges)
+            ]
+        except UnicodeDecodeError as error:
+            raise DamagedSplitsError(
+                f"{self._path} does not hold the texts: {error}. Persist the splits again."
+            ) from error
         return strings.reshape(-1, *self._shape)
