@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book labs lab test check format bench clean
+.PHONY: help setup book labs lab test fuzz chaos mutants coverage check format bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +39,22 @@ lab: $(VENV)/.installed ## open the labs in JupyterLab
 
 test: $(VENV)/.installed ## run all tests, the recorded solutions included
 	$(BIN)/python -m pytest
+
+# The next two take another seed each time, and say which if something fails.
+fuzz: $(VENV)/.installed ## feed the readers of files with nonsense
+	$(BIN)/python tests/fuzz.py
+
+chaos: $(VENV)/.installed ## harm a long search at random, 500 times
+	$(BIN)/python tests/chaos.py
+
+mutants: $(VENV)/.installed ## break the lines that matter most, and see that a test fails
+	$(BIN)/python tests/mutants.py
+
+coverage: $(VENV)/.installed ## which lines the tests run, on the engines too
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(VENV)/.installed ## lint, types and spelling
 	$(BIN)/ruff check .

@@ -149,7 +149,7 @@ TABLES = (
 )  # fmt: skip
 
 # What has a program of its own.
-PROGRAMS = ("million", "halving", "copies")
+PROGRAMS = ("million", "journal", "halving", "copies")
 
 # What `--quick` runs: every system and every program, with as few starts of workers as will do.
 QUICK = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import copies
 import halving
+import journal
 import tables
 import targets
 from findings import MB, OURS, REFERENCE, Results, median
@@ -65,6 +66,11 @@ work. 2 workers. Where fewer evaluations were run, the seconds for {n_nothings:,
 _MILLION = """\
 `mscourse` alone, from the start of the search until all is done. The grid is given as ranges. The
 memory is that of the client by itself, at the end of the search and before it.
+"""
+
+_JOURNAL = """\
+The same search with and without ``journal=``, by turns. What comes back together is written and
+flushed to the disk together. The last column is a launch that finds everything done.
 """
 
 _SHARING = """\
@@ -142,6 +148,7 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
             (_NOTHING.format(n_nothings=tables.N_NOTHINGS), tables.nothings(results)),
         ),
         ("A million evaluations", (_MILLION, _if_there(raw, "million", tables.million))),
+        ("What a journal costs", (_JOURNAL, _if_there(raw, "journal", journal.as_table))),
         ("Steps that pipelines share", _sharing(results, works)),
         ("A mix of short and long fits", (_MIX, tables.idle(results))),
         ("Stopping early", (_HALVING, _if_there(raw, "halving", halving.as_table))),

@@ -4,6 +4,7 @@
 
     run.py ─→ measure.py (a process for each system, workload and round) ─┬→ results.json
           ├─→ scale.py (a million evaluations) ───────────────────────────┤      │
+          ├─→ journal.py (what it costs to keep one) ─────────────────────┤      │
           ├─→ halving.py (searches that stop candidates early) ───────────┤      │
           └─→ copies.py (what estimators copy by themselves) ─────────────┘      │
     results.md and the table in README.md ←─ report.py ←─────────────────────────┘

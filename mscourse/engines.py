@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import numbers
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ipyparallel as ipp
+import psutil
 from ipyparallel.error import CompositeError, RemoteError
 from traitlets.config import Config
 
-from mscourse.errors import ClusterError, NoEnginesError, ParameterError
+from mscourse import guard as guard_script
+from mscourse.errors import ClusterError, InsecureClusterWarning, NoEnginesError, ParameterError
 
 Result = TypeVar("Result")
 
@@ -56,6 +63,12 @@ CONTROLLER_IS_SILENT = (
     "The controller does not answer: it has died, or the connection to it is cut."
 )
 
+# More than any host has cores. A slip of the hand would start processes until the memory is full.
+_MOST_ENGINES = 4096
+
+# An address of this computer answers at once, or never.
+_CONNECT_WITHIN_S = 0.2
+
 _START_TIMEOUT_S = 60
 _LOG_LINES_SHOWN = 15
 
@@ -78,7 +91,8 @@ def local_cluster(
     ------
     ipyparallel.Client
         Connected, with all engines registered. The controller, the engines and their files are
-        gone when the block ends, also when it ends with an exception.
+        gone when the block ends, also when it ends with an exception, and when this process is
+        killed. What the engines are at is not waited for.
 
     Raises
     ------
@@ -95,8 +109,8 @@ def local_cluster(
     """
     if n_engines is None:
         n_engines = _usable_cores()
-    _check_positive_integer("n_engines", n_engines)
-    _check_positive_integer("threads_per_engine", threads_per_engine)
+    n_engines = _checked_number("n_engines", n_engines)
+    threads_per_engine = _checked_number("threads_per_engine", threads_per_engine)
 
     config = Config()
     config.EngineLauncher.environment = {
@@ -104,7 +118,7 @@ def local_cluster(
         # Engines find the modules that this process finds, a notebook's neighbours among them.
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
     }
-    with tempfile.TemporaryDirectory(prefix="mscourse-cluster-", ignore_cleanup_errors=True) as tmp:
+    with _guarded_folder() as (folder, end_cluster):
         # A profile folder of its own keeps keys and logs out of the user's home, and lets any
         # number of clusters run side by side.
         log = logging.Logger("mscourse.cluster", level=logging.WARNING)
@@ -112,7 +126,9 @@ def local_cluster(
         log.addHandler(log_lines)
         cluster = ipp.Cluster(
             n=n_engines,
-            profile_dir=tmp,
+            profile_dir=folder,
+            cluster_file="",  # nobody else is to find it
+            shutdown_atexit=False,  # the guard sees to that
             config=config,
             log=log,
             controller_args=[
@@ -135,9 +151,43 @@ def local_cluster(
                 ) from error
             yield client
         finally:
-            if client is not None:
-                client.close()
-            cluster.stop_cluster_sync()
+            try:
+                if client is not None:
+                    client.close()
+            finally:
+                end_cluster()
+            cluster.stop_cluster_sync()  # takes note that all have ended
+
+
+@contextmanager
+def _guarded_folder() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Make a folder for a cluster; give it, and what ends the cluster at once.
+
+    All is gone at the end of the block, or else soon after the end of this process, however it
+    ends: another process sees to that. One engine after the other is stopped by ipyparallel, each
+    after its evaluation or after 5 s; the guard stops all together.
+    """
+    folder = tempfile.mkdtemp(prefix="mscourse-cluster-")
+    guard = subprocess.Popen(
+        # Isolated, since the neighbours of that file bear the names of well-known libraries.
+        [sys.executable, "-I", str(Path(guard_script.__file__)), folder, str(os.getpid())],
+        stdin=subprocess.PIPE,
+        # Ctrl-C in a terminal goes to all processes of a session.
+        start_new_session=True,
+        # On an engine, the guard of an inner cluster must survive the end of the outer one.
+        env={name: value for name, value in os.environ.items() if name != "IPP_PROFILE_DIR"},
+    )
+
+    def end_cluster() -> None:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+
+    try:
+        yield folder, end_cluster
+    finally:
+        end_cluster()
+        shutil.rmtree(folder, ignore_errors=True)  # a launcher may have written to it since
 
 
 def engine_hosts(client: ipp.Client) -> dict[int, str]:
@@ -259,6 +309,54 @@ class ControllerWatch:
             self._client.queue_status()
 
 
+def warn_if_insecure(client: ipp.Client) -> None:
+    """Warn, once for each client, if others on the network could listen in on its cluster.
+
+    Warns
+    -----
+    InsecureClusterWarning
+        If the controller listens beyond this computer, CURVE does not encrypt what is sent, and
+        no ssh tunnel leads there.
+    """
+    if client in _CHECKED_FOR_SECURITY:
+        return
+    _CHECKED_FOR_SECURITY.add(client)
+    address = _open_address(client)
+    if address is not None:
+        warnings.warn(
+            f"The controller listens at {address}, beyond this computer, and what travels to and "
+            "from it is not encrypted: others on that network can read code and data. Have it "
+            "encrypt, with `c.IPController.enable_curve = True` in ipcontroller_config.py, or "
+            "have it listen on localhost only, and connect through an ssh tunnel, with "
+            "`ipyparallel.Client(sshserver='user@host')`.",
+            InsecureClusterWarning,
+            stacklevel=3,
+        )
+
+
+_CHECKED_FOR_SECURITY: weakref.WeakSet[ipp.Client] = weakref.WeakSet()
+
+
+def _open_address(client: ipp.Client) -> str | None:
+    """Tell where a client's controller can be reached from the network, unprotected."""
+    if client.curve_serverkey or client._ssh:
+        return None
+    transport, _, place = client._config["registration"].partition("://")
+    host, _, port = place.rpartition(":")
+    if transport != "tcp":
+        return None
+    if not host.startswith("127."):
+        return f"{host}:{port}"
+    # A client on the controller's own computer uses the loopback, wherever else it listens.
+    for addresses in psutil.net_if_addrs().values():
+        for own in addresses:
+            if own.family == socket.AF_INET and not own.address.startswith("127."):
+                with contextlib.suppress(OSError):
+                    socket.create_connection((own.address, int(port)), _CONNECT_WITHIN_S).close()
+                    return f"{own.address}:{port}"
+    return None
+
+
 def _usable_cores() -> int:
     """Cores this process may use: fewer than the machine has in a container or under taskset."""
     if hasattr(os, "sched_getaffinity"):
@@ -266,9 +364,13 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check_positive_integer(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ParameterError(f"{name} must be a positive integer, not {value!r}.")
+def _checked_number(name: str, value: Any) -> int:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or not 1 <= value <= _MOST_ENGINES:
+        raise ParameterError(
+            f"{name} must be a positive integer, and at most {_MOST_ENGINES}; it is {value!r}."
+        )
+    return int(value)
 
 
 class _LogLines(logging.Handler):

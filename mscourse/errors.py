@@ -16,6 +16,9 @@
     └── LabError                           labs and solutions
         └── CheckerError                   the checker itself did not run: no verdict
 
+    UserWarning
+    └── InsecureClusterWarning             others on the network could listen in
+
 A message says what was wrong, where, what is allowed, and what to do next.
 """
 
@@ -70,3 +73,7 @@ class LabError(MSCourseError):
 
 class CheckerError(LabError):
     """The checker did not run to its end, so there is no verdict on the lab."""
+
+
+class InsecureClusterWarning(UserWarning):
+    """A cluster is open to its network: what travels to and from it can be read there."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sklearn
 from sklearn.base import clone
 
-from mscourse import footprint, prefixes, timelimit
+from mscourse import footprint, prefixes, surroundings, timelimit
 from mscourse.errors import DamagedSplitsError
 from mscourse.prefixes import Prefix
 from mscourse.seeds import own_generators, reseed
@@ -218,7 +218,7 @@ class Evaluator:
         watch = footprint.watch()
         error = error_traceback = None
         try:
-            with own_generators, sklearn.config_context(**self.config):
+            with surroundings.restored(), own_generators, sklearn.config_context(**self.config):
                 work.do(params, prefix)
         except DamagedSplitsError:
             raise  # no fault of the candidate: it must not be counted as its failure

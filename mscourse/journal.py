@@ -270,6 +270,8 @@ def _check_work(journal: Journal, work: Mapping[str, Any]) -> None:
     here = json.loads(json.dumps(work))
     if there != here:
         lines = "\n".join(f"  {line}" for line in differences(there, here))
+        if there.get("data") != here["data"]:
+            lines += "\n  (persisted again, data are the same only with the same random_state)"
         raise JournalMismatchError(
             f"{journal.path} is the journal of other work. What differs:\n{lines}\n"
             "Launch the same search again, or name another file."

@@ -24,7 +24,12 @@ import cloudpickle
 import ipyparallel as ipp
 from ipyparallel.error import RemoteError
 
-from mscourse.engines import CONTROLLER_IS_SILENT, ControllerWatch, local_cluster
+from mscourse.engines import (
+    CONTROLLER_IS_SILENT,
+    ControllerWatch,
+    local_cluster,
+    warn_if_insecure,
+)
 from mscourse.errors import DamagedSplitsError, NoEnginesError, ParameterError
 
 # An engine that was started anew has registered by then, or something is wrong.
@@ -94,18 +99,25 @@ class Pool(Protocol):
 
 def run_batch(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
     """Call the function with each item. Runs on the engine."""
-    call = _unpickle(function)
     outcomes: list[tuple[Any, str | None]] = []
+    fatal = None
     start_s = time.perf_counter()
-    for item in items:
-        try:
-            outcomes.append((call(*item), None))
-        except DamagedSplitsError as error:
-            fatal = DamagedSplitsError(f"On {socket.gethostname()} (pid {os.getpid()}): {error}")
-            return BatchReport(outcomes, time.perf_counter() - start_s, fatal)
-        except Exception as error:  # noqa: BLE001  # the scheduler's client decides what it means
-            outcomes.append((None, f"{type(error).__name__}: {error}"))
-    return BatchReport(outcomes, time.perf_counter() - start_s)
+    try:
+        call = _unpickle(function)  # which opens what the function carries
+        for item in items:
+            outcomes.append(_outcome_of(call, item))
+    except DamagedSplitsError as error:
+        fatal = DamagedSplitsError(f"On {socket.gethostname()} (pid {os.getpid()}): {error}")
+    return BatchReport(outcomes, time.perf_counter() - start_s, fatal)
+
+
+def _outcome_of(call: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Any, str | None]:
+    try:
+        return call(*item), None
+    except DamagedSplitsError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the scheduler's client decides what it means
+        return None, f"{type(error).__name__}: {error}"
 
 
 def run_batch_silently(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
@@ -139,7 +151,7 @@ def _silence() -> Iterator[None]:
 @functools.lru_cache(maxsize=1)
 def _nowhere() -> TextIO:
     """Open the null device. It stays open: a log handler of an evaluation may keep hold of it."""
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
 
 
 @functools.lru_cache(maxsize=4)
@@ -154,6 +166,10 @@ class IPyParallelPool:
 
     The load-balancing scheduler of ipyparallel waits 5 s before it reports a death, and does not
     give waiting tasks to engines that join; a direct view reports within 0.05 s.
+
+    An engine whose connection is cut for longer than the heartbeat limit is taken for dead. The
+    controller does not take it back when the connection heals, and it would stay there for nothing,
+    so it is told to end. What it answers late is dropped.
     """
 
     def __init__(
@@ -163,6 +179,7 @@ class IPyParallelPool:
         self._targets = None if targets is None else frozenset(targets)
         self._owned = owned
         self._views: dict[EngineId, ipp.DirectView] = {}
+        self._identities: dict[EngineId, bytes] = {}
         self._controller = ControllerWatch(client)
         self._replaced_by_s = 0.0
 
@@ -178,6 +195,7 @@ class IPyParallelPool:
     def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
         if engine not in self._views:
             self._views[engine] = self._client[engine]
+            self._identities[engine] = self._client._engines[engine].encode()
         future: Future = self._views[engine].apply_async(run_batch_silently, function, items)
         return future
 
@@ -189,7 +207,18 @@ class IPyParallelPool:
             self._client.abort(future.msg_ids, block=False)
 
     def replace(self, engine: EngineId) -> None:
-        if self._owned and not self._client._closed:
+        if self._client._closed:
+            return
+        self._views.pop(engine, None)
+        with contextlib.suppress(OSError):  # the client has been closed meanwhile
+            # It waits in the connection if that is cut, and reaches nobody if the engine is dead.
+            self._client._send(
+                self._client._control_stream,
+                "shutdown_request",
+                content={"restart": False},
+                ident=self._identities.pop(engine, None),
+            )
+        if self._owned:
             self._replaced_by_s = time.monotonic() + _REPLACED_WITHIN_S
             # To start a process takes seconds, and the other engines want work meanwhile.
             threading.Thread(target=self._start_engine, daemon=True).start()
@@ -218,8 +247,37 @@ class IPyParallelPool:
 
     def forget(self, future: Any) -> None:
         self._controller.heard()
+        if self.is_death(future.exception()):
+            _late_answers(self._client).update(future.msg_ids)
         with contextlib.suppress(RuntimeError):  # a message without an answer stays
             self._client.purge_local_results(future.msg_ids)
+
+
+def _late_answers(client: ipp.Client) -> set[str]:
+    """Give the messages whose answers a client is to drop; add to them."""
+    handlers = client._queue_handlers
+    if not isinstance(handlers["apply_reply"], _UnlessLate):
+        handlers["apply_reply"] = _UnlessLate(handlers["apply_reply"])
+    late: set[str] = handlers["apply_reply"].late
+    return late
+
+
+class _UnlessLate:
+    """Hands a client its answers, except those that come after their engine was taken for dead.
+
+    The client would print these in full, and keep them for good.
+    """
+
+    def __init__(self, handle: Callable[[dict[str, Any]], None]) -> None:
+        self._handle = handle
+        self.late: set[str] = set()
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        message_id = message["parent_header"]["msg_id"]
+        if message_id in self.late:
+            self.late.remove(message_id)
+        else:
+            self._handle(message)
 
 
 class ExecutorPool:
@@ -279,6 +337,11 @@ def pool_for(engines: Engines) -> AbstractContextManager[Pool]:
         If these are no engines.
     NoEnginesError
         If there are none at the moment.
+
+    Warns
+    -----
+    InsecureClusterWarning
+        If others on the network could listen in on the cluster.
     """
     if engines is None:
         return _local_pool()
@@ -296,6 +359,7 @@ def pool_for(engines: Engines) -> AbstractContextManager[Pool]:
             "engines must be an ipyparallel Client or view, a concurrent.futures.Executor, or "
             f"None for a local cluster; it is {engines!r}."
         )
+    warn_if_insecure(pool._client)
     if not pool.engines():
         raise NoEnginesError(f"There are no engines to run on. {pool.why_empty()}")
     return nullcontext(pool)
