@@ -184,6 +184,14 @@ def _scorer(estimator: Any, scoring: Any) -> Callable[..., Any]:
     return scorer
 
 
+def check_callback(on_evaluation: object) -> None:
+    """Refuse what cannot be called with each evaluation."""
+    if on_evaluation is not None and not callable(on_evaluation):
+        raise ParameterError(
+            f"on_evaluation must be callable with an Evaluation, or None, not {on_evaluation!r}."
+        )
+
+
 def check_splits(splits: object) -> None:
     """Refuse what `persist_cv_splits` has not made."""
     if not isinstance(splits, Splits):

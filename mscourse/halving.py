@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
 from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
-from mscourse.checks import Scoring, checked_evaluator
+from mscourse.checks import Scoring, check_callback, checked_evaluator, checked_seed
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
 from mscourse.handle import TOP_SHOWN, Search
@@ -349,12 +349,14 @@ def halving_search(
     {'C': 10, 'gamma': 0.001}
     """
     check_factor(factor)
+    check_callback(on_evaluation)
     if n_iter is None:
         try:
             candidates = grid_candidates(param_grid)
         except ParameterError as error:
             raise ParameterError(f"{error} To draw from distributions, set n_iter.") from error
-        order = np.random.default_rng(random_state).permutation(len(candidates)).tolist()
+        seed = checked_seed(random_state)
+        order = np.random.default_rng(seed).permutation(len(candidates)).tolist()
     else:
         candidates = drawn_candidates(param_grid, n_iter, random_state)
         order = list(range(len(candidates)))

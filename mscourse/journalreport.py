@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -116,17 +116,22 @@ def read_journal(path: str | Path) -> JournalReport:
         If it is no journal, or cannot be read.
     """
     path = Path(path)
-    content = Content()
-    evaluations: dict[tuple[str, int, int], Entry] = {}
     try:
         with path.open("rb") as file:
-            for _, entry in entries(file, content):
-                place = json.dumps(entry.params), entry.split, entry.outcome.n_train
-                known = evaluations.get(place)
-                if known is None or known.outcome.error is not None:
-                    evaluations[place] = entry
+            return report_on(file, path)
     except (OSError, ValueError) as error:
         raise JournalError(f"The journal {path} cannot be read: {error}.") from error
+
+
+def report_on(file: IO[bytes], path: Path) -> JournalReport:
+    """Look into a journal that is open for reading."""
+    content = Content()
+    evaluations: dict[tuple[str, int, int], Entry] = {}
+    for _, entry in entries(file, content):
+        place = json.dumps(entry.params), entry.split, entry.outcome.n_train
+        known = evaluations.get(place)
+        if known is None or known.outcome.error is not None:
+            evaluations[place] = entry
     content.n_torn_bytes = 0  # a line that is being written
     errors: dict[str, int] = defaultdict(int)
     for entry in evaluations.values():

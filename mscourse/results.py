@@ -32,9 +32,11 @@ class Mean:
     def of(cls, scores: Sequence[float] | NDArray[np.float64]) -> Mean:
         """Average some scores."""
         values = np.asarray(scores, dtype=float)
-        if len(values) < 2:
-            return cls(float(values.mean()), math.nan)
-        return cls(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
+        with np.errstate(invalid="ignore", over="ignore"):  # of scores without end
+            mean = float(values.mean())
+            if len(values) < 2:
+                return cls(mean, math.nan)
+            return cls(mean, float(values.std(ddof=1) / math.sqrt(len(values))))
 
     def __str__(self) -> str:
         if math.isnan(self.standard_error):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mscourse.candidates import Grid, drawn_candidates, grid_candidates
-from mscourse.checks import Scoring, check_count, checked_evaluator
+from mscourse.checks import Scoring, check_callback, check_count, checked_evaluator
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation
 from mscourse.handle import CandidateSearch
@@ -129,6 +129,7 @@ def grid_search(
     sequence = np.arange(len(candidates))
     if order == "random":
         sequence = np.random.default_rng(evaluator.seed).permutation(sequence)
+    check_callback(on_evaluation)
     if n_evaluations is not None:
         check_count("n_evaluations", n_evaluations)
     return CandidateSearch(
@@ -211,6 +212,7 @@ def random_search(
         timeout_s=timeout_s,
         prefix_cache_bytes=prefix_cache_bytes,
     )
+    check_callback(on_evaluation)
     if n_evaluations is not None:
         check_count("n_evaluations", n_evaluations)
     return CandidateSearch(

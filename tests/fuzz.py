@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import itertools
 import json
 import random
+import re
 import secrets
 import sys
 import tempfile
@@ -27,6 +29,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,8 +39,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from scipy import sparse
+from sklearn.dummy import DummyClassifier
 
 import mscourse
+from mscourse.journalfile import Content, _sealed, entries
+from mscourse.journalreport import report_on
 from mscourse.manifest import MANIFEST, Manifest, is_data_file, parse_manifest, seal
 from mscourse.splits import Splits
 
@@ -282,7 +288,68 @@ def datasets(folder: Path) -> list[Splits]:
         ]
 
 
-READERS: dict[str, Callable[[Path], Reader]] = {"manifest": ManifestReader}
+class JournalReader:
+    """The journal of a search: what goes on from it, and what is told of it."""
+
+    def __init__(self, folder: Path) -> None:
+        X, y = np.arange(36.0).reshape(12, 3), np.arange(12) % 2
+        splits = mscourse.persist_cv_splits(X, y, folder=folder, name="x", cv=2, random_state=0)
+        self._path = folder / "search.journal"
+        grid = {"strategy": ["prior", "constant"], "constant": [0, None, 7]}
+        with ThreadPoolExecutor(1) as executor:
+            search = mscourse.grid_search(
+                DummyClassifier(), grid, splits, engines=executor, journal=self._path
+            )
+            search.wait(progress_bar=False)
+        self._lines: list[bytes] = []
+        # The same times and processes each time, so that a seed gives the same inputs.
+        same = re.compile(rb'"(\w+_s|pid|peak_\w+)": [-+.e0-9]+')
+        host = re.compile(rb'"host": "[^"]*"')
+        for line in self._path.read_bytes().splitlines():
+            line = host.sub(rb'"host": "h"', same.sub(rb'"\1": 1', line))
+            self._lines.append(_sealed(line.rpartition(b', "crc32"')[0].decode() + "}"))
+        self._written = b"".join(self._lines)
+        self._right = {repr(entry) for _, entry in self._entries(self._written)}
+        assert len(self._right) == 12
+
+    def changed(self, rng: random.Random) -> tuple[bytes, Any]:
+        if rng.random() < 0.4:
+            return changed_bytes(rng, self._written, self._written), False
+        lines = list(self._lines)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            number = rng.randrange(len(lines))
+            line, other_line = self._lines[number], rng.choice(self._lines)
+            content, other = json.loads(line), json.loads(other_line)
+            del content["crc32"], other["crc32"]
+            change_json(rng, content, other)
+            # With the checksum of what it says now, as one who means harm would have it.
+            written = as_json(rng, content) if content else b"{}"
+            lines[number] = _sealed(written.decode("latin-1"))
+        return b"".join(lines), True
+
+    def read(self, raw: bytes, sealed: bool) -> str:
+        found = {repr(entry) for _, entry in self._entries(raw)}
+        str(report_on(self._file(raw), self._path))
+        if found == self._right:
+            return "right answer"
+        if found < self._right:
+            return "some lost"
+        assert sealed, "it says something else than was written"
+        return "well sealed"
+
+    def _entries(self, raw: bytes) -> list[tuple[int, Any]]:
+        return list(entries(self._file(raw), Content()))
+
+    def _file(self, raw: bytes) -> io.BytesIO:
+        file = io.BytesIO(raw)
+        file.name = str(self._path)
+        return file
+
+
+READERS: dict[str, Callable[[Path], Reader]] = {
+    "manifest": ManifestReader,
+    "journal": JournalReader,
+}
 
 
 # -- the program -----------------------------------------------------------------------------------

@@ -343,6 +343,7 @@ def test_grid_searches_that_cannot_be(splits, arguments, says):
     ("arguments", "says"),
     [
         *SHARED, *OF_CANDIDATES, *OF_PREFIXES,
+        ({"on_evaluation": "print"}, "on_evaluation must be callable"),
         ({"n_iter": True}, "n_iter must be a positive integer"),
         ({"n_iter": -1}, "n_iter must be a positive integer"),
         ({"n_iter": 2.0}, "n_iter must be a positive integer"),
@@ -381,6 +382,10 @@ def test_random_searches_that_cannot_be(splits, arguments, says):
         ({"param_grid": {1: [2]}}, "1 is no name of a parameter"),
         ({"n_iter": True}, "n_iter must be a positive integer"),
         ({"n_iter": 3, "param_grid": []}, "cannot be drawn from: it is empty"),
+        ({"random_state": -1}, "random_state must be an integer"),
+        ({"random_state": "a"}, "random_state must be an integer"),
+        ({"on_evaluation": 3}, "on_evaluation must be callable"),
+        ({"retry_failed": True}, "retry_failed is about a journal"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("_nothing_starts")

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import fuzz
 import numpy as np
 import pytest
 from helpers import wait_until
@@ -694,6 +695,10 @@ def test_damaged_bytes_never_change_what_an_evaluation_says(tmp_path_factory, wr
         return
     for place, outcome in found.items():
         assert known[place] == outcome
+
+
+def test_nonsense_is_told_whatever_it_is():
+    assert fuzz.main(["--inputs", "2000", "--seed", "7", "journal"]) == 0
 
 
 # -- what is the same ------------------------------------------------------------------------------
