@@ -1,0 +1,271 @@
+"""What evaluations, disks and files may do to a running search, on real engines."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import wait_until
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.svm import SVC
+
+import mscourse
+
+GRID = {"C": [0.1, 1, 10, 100], "gamma": [1e-3, 1e-2]}
+DEEDS = ("nan", "writes", "moves", "meddles", "leaves", "nothing")
+
+
+class Rogue(ClassifierMixin, BaseEstimator):
+    """Does something that it should not, if the deed is not "nothing"."""
+
+    def __init__(self, deed="nothing", seconds=0.0):
+        self.deed = deed
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        self.classes_ = np.unique(y)
+        self.sum_ = float(X.sum())
+        self.state_ = (str(Path.cwd()), np.geterr(), len(warnings.filters), np.random.rand())
+        match self.deed:
+            case "writes":
+                X[:] = -1
+                y[:] = 0
+            case "moves":
+                os.chdir("/")
+            case "meddles":
+                np.seterr(all="raise")
+                warnings.simplefilter("error")
+                np.random.seed(0)
+            case "leaves":
+                sys.exit(3)
+        return self
+
+    def score(self, X, y):
+        return float("nan") if self.deed == "nan" else self.sum_ + X.sum()
+
+
+class Tells(Rogue):
+    """Scores by what it finds in its process; equal for all if nothing is left there."""
+
+    def score(self, X, y):
+        folder, errors, n_filters, _ = self.state_
+        return float(hash((folder, tuple(errors.values()), n_filters)) % 10**6)
+
+
+def table(search):
+    return {
+        name: column.tolist()
+        for name, column in search.results().items()
+        if "time" not in name and name != "params"
+    }
+
+
+def undisturbed(splits, client):
+    search = mscourse.grid_search(SVC(), GRID, splits, engines=client)
+    assert search.wait(60)
+    return table(search)
+
+
+# -- evaluations that misbehave --------------------------------------------------------------------
+
+
+def test_what_one_evaluation_does_is_not_felt_by_the_next(digits_splits, client):
+    for estimator in (Rogue(), Tells()):
+        grid = {"deed": ["nothing"]}
+        alone = mscourse.grid_search(estimator, grid, digits_splits, engines=client)
+        assert alone.wait(30)
+        expected = [e.test_score for e in sorted(alone.evaluations(), key=lambda e: e.split)]
+        if isinstance(estimator, Tells):
+            expected = None  # strings have another hash in each engine
+        search = mscourse.grid_search(
+            estimator, {"deed": list(DEEDS) * 3}, digits_splits, engines=client
+        )
+        assert search.wait(60)
+        by_engine = {}
+        for e in search.evaluations():
+            if e.params["deed"] == "nothing" and expected is not None:
+                assert e.test_score == expected[e.split]
+            if isinstance(estimator, Tells) and e.error is None:
+                by_engine.setdefault(e.pid, set()).add(e.test_score)
+        assert all(len(scores) == 1 for scores in by_engine.values())
+
+
+def test_each_deed_ends_where_it_was_done(digits_splits, client):
+    grid = {"deed": list(DEEDS)}
+    search = mscourse.grid_search(Rogue(), grid, digits_splits, engines=client)
+    assert search.wait(60)
+    by_deed = {}
+    for e in search.evaluations():
+        by_deed.setdefault(e.params["deed"], []).append(e)
+    assert {e.error for e in by_deed["leaves"]} == {"SystemExit: 3"}
+    assert all(np.isnan(e.test_score) and e.error is None for e in by_deed["nan"])
+    assert search.best_params["deed"] not in ("nan", "leaves")
+    digits_splits.verify()  # what was written into the map is not in the file
+
+
+# -- engines that come and go ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["busy", "idle"])
+def test_the_death_of_an_engine_changes_nothing(digits_splits, client, which):
+    expected = undisturbed(digits_splits, client)
+    with mscourse.local_cluster(3) as own:
+        pids = own[:].apply_sync(os.getpid)
+        if which == "idle":
+            os.kill(pids[0], signal.SIGKILL)  # before anything runs; nobody has noticed yet
+        search = mscourse.grid_search(SVC(), GRID, digits_splits, engines=own)
+        if which == "busy":
+            assert wait_until(lambda: search.n_done > 3)
+            os.kill(pids[0], signal.SIGKILL)
+        assert search.wait(60)
+    assert table(search) == expected
+    assert len({(e.candidate, e.split) for e in search.evaluations()}) == search.n_done == 40
+
+
+def test_when_all_engines_die_it_is_told_and_goes_on_with_new_ones(digits_splits, client):
+    expected = undisturbed(digits_splits, client)
+    with mscourse.local_cluster(2) as own:
+        search = mscourse.grid_search(SVC(), GRID, digits_splits, engines=own)
+        for pid in own[:].apply_sync(os.getpid):
+            os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: search._scheduler.without_engines() is not None)
+        assert "There has been no engine for" in repr(search)
+        start_s = time.monotonic()
+        with (
+            pytest.warns(RuntimeWarning, match="no engine left.*Start engines"),
+            pytest.raises(mscourse.NoEnginesError, match="no engine for"),
+        ):
+            search.wait(30, patience_s=2.0)
+        assert time.monotonic() - start_s < 10
+        own.cluster.start_engines_sync(n=2)
+        assert wait_until(lambda: search._scheduler.without_engines() is None)
+        assert search.wait(60)
+        assert "no engine" not in repr(search)
+    assert table(search) == expected
+
+
+def test_a_new_cluster_goes_on_where_the_controller_died(
+    digits_splits, client, tmp_path, monkeypatch
+):
+    from mscourse import engines
+
+    monkeypatch.setattr(engines, "_ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr(engines, "_ANSWER_WITHIN_S", 1.5)
+    expected = undisturbed(digits_splits, client)
+    launch = partial(
+        mscourse.grid_search, SVC(), GRID, digits_splits, journal=tmp_path / "x.journal"
+    )
+    with mscourse.local_cluster(2) as own:
+        search = launch(engines=own)
+        assert wait_until(lambda: search.n_done > 3)
+        own.cluster.controller.signal(signal.SIGKILL)
+        try:
+            search.wait(60)
+        except mscourse.NoEnginesError as error:
+            assert "controller does not answer" in str(error)  # noqa: PT017  # it may be done
+    with mscourse.local_cluster(2) as other:
+        again = launch(engines=other)
+        assert again.n_done >= search.n_done > 3
+        assert again.wait(60)
+    assert table(again) == expected
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def _delete(path):
+    path.unlink()
+
+
+def _truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _alter_one_bit(path):
+    with path.open("r+b") as file:
+        file.seek(-5000, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [(_delete, "is gone"), (_truncate, "torn"), (_alter_one_bit, "was written to while")],
+)
+def test_data_that_are_harmed_under_a_search_end_it(digits, tmp_path, harm, says):
+    X, y = digits
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=3, random_state=0)
+    journal = tmp_path / "search.journal"
+    grid = {"seconds": list(np.linspace(0.02, 0.03, 60))}
+    # Engines that read a file while it is truncated die of it; those of its own are replaced.
+    launch = partial(mscourse.grid_search, Rogue(), grid, journal=journal)
+    search = launch(splits=splits)
+    assert wait_until(lambda: search.n_done > 20)
+    (data,) = tmp_path.glob("digits/X-*.npy")
+    harm(data)
+    with pytest.raises(mscourse.DamagedSplitsError, match=f"On .*{data.name}.*{says}"):
+        search.wait(60)
+    assert 20 < search.n_done < search.n_total
+    with pytest.raises(mscourse.SplitsError):
+        splits.verify()
+    # No candidate is blamed; with whole data the rest is done.
+    assert mscourse.read_journal(journal).n_failed == search.n_failed == 0
+    mended = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=3, random_state=0)
+    again = launch(splits=mended)
+    assert again.n_done == search.n_done
+    assert again.wait(60)
+
+
+def test_a_full_disk_while_persisting_leaves_what_was_there(digits, tmp_path):
+    X, y = digits
+    before = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=3)
+    program = """
+        import resource, sys
+        import numpy as np
+        import mscourse
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, -1))
+        try:
+            mscourse.persist_cv_splits(
+                np.zeros((600, 64)), folder=sys.argv[1], name="digits", cv=3
+            )
+        except mscourse.SplitsError as error:
+            print(error)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "could not be written" in ended.stdout
+    assert "What was there before is unchanged" in ended.stdout
+    before.verify()
+    assert {path.suffix for path in (tmp_path / "digits").iterdir()} == {".npy", ".json"}
+    assert len(list((tmp_path / "digits").iterdir())) == 4
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000  # only there
+
+
+def test_ends_that_come_twice_are_harmless(digits_splits, tmp_path):
+    assert Path(digits_splits.folder).is_dir()
+    with mscourse.local_cluster(1) as own:
+        search = mscourse.grid_search(Rogue(seconds=0.1), {}, digits_splits, engines=own)
+        search.abort()
+        search.abort()
+        assert not search.wait(5)
+        own.close()
+        own.close()
+        search.abort()
