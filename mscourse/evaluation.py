@@ -225,6 +225,7 @@ class Evaluator:
         except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()
+        self.splits.check_unchanged()  # else it may have read anything, and nobody would know
         host, pid = _here()
         return Outcome(
             n_train=chosen.n_train if n_train is None else n_train,

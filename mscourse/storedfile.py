@@ -87,7 +87,7 @@ class StoredFile:
         except OSError as error:
             raise self._closed(error) from error
         try:
-            self._check_unchanged(os.fstat(descriptor))
+            self._check_stamp(os.fstat(descriptor))
             buffer = mmap.mmap(descriptor, 0, access=access)
         except ValueError as error:  # nothing is left to map
             raise self._torn(0) from error
@@ -105,13 +105,28 @@ class StoredFile:
         array.mode = mmap_mode
         return array
 
-    def _check_unchanged(self, status: os.stat_result) -> None:
+    def check_unchanged(self) -> None:
+        """Raise DamagedSplitsError if the file is not what this process opened first.
+
+        What has been read from a map since then may be of other bytes, or zeros: where a file was
+        cut in the middle of a page, the rest of the page reads as zeros.
+        """
+        try:
+            self._check_stamp(os.stat(self.path))  # noqa: PTH116  # 2 us, not 5
+        except FileNotFoundError as error:
+            raise self._gone() from error
+        except OSError as error:
+            raise self._closed(error) from error
+
+    def _check_stamp(self, status: os.stat_result) -> None:
         """Refuse a file that was written to since this process opened it for the first time.
 
         Only `damage` finds a bit that has changed by itself; this finds a hand that changed it.
         """
+        if status.st_size != self.n_bytes:
+            raise self._torn(status.st_size)
         stamp = status.st_mtime_ns, status.st_ino
-        if _first_stamps.setdefault(self.path, stamp) != stamp and status.st_size == self.n_bytes:
+        if _first_stamps.setdefault(self.path, stamp) != stamp:
             raise DamagedSplitsError(
                 f"{self.path} was written to while it was in use, so that evaluations since then "
                 "may be of other data. Persist the splits again."

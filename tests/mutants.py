@@ -87,8 +87,10 @@ MUTANTS = (
     Mutant("queues", " or (candidate, split) in self._skipped:", ":", "what is done is run again"),
     Mutant("pools", "    except DamagedSplitsError:\n        raise\n", "",
            "damaged data are a candidate's fault"),
-    Mutant("storedfile", "            self._check_unchanged(os.fstat(descriptor))\n", "",
+    Mutant("storedfile", "            self._check_stamp(os.fstat(descriptor))\n", "",
            "altered data are not noticed"),
+    Mutant("evaluation", "        self.splits.check_unchanged()  # else", "        # else",
+           "what was read from a file that was cut is believed"),
     Mutant("surroundings", "                os.chdir(folder)\n", "                pass\n",
            "an evaluation moves its engine"),
 )  # fmt: skip

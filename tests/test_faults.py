@@ -269,3 +269,37 @@ def test_ends_that_come_twice_are_harmless(digits_splits, tmp_path):
         own.close()
         own.close()
         search.abort()
+
+
+class CutsItsOwnData(ClassifierMixin, BaseEstimator):
+    """Has a file cut in the middle of a page while it is fitted, and reads zeros from there on."""
+
+    def __init__(self, path="", n_bytes=0):
+        self.path = path
+        self.n_bytes = n_bytes
+
+    def fit(self, X, y):
+        os.truncate(self.path, self.n_bytes)
+        self.classes_ = np.unique(y)
+        return self
+
+    def score(self, X, y):
+        return float(X.sum())
+
+
+@pytest.mark.parametrize("restores", [False, True])
+def test_an_evaluation_whose_data_are_cut_meanwhile_is_not_believed(client, tmp_path, restores):
+    X = np.ones((30, 2))
+    splits = mscourse.persist_cv_splits(
+        X, np.arange(30) % 2, folder=tmp_path, name="small", cv=3, random_state=0
+    )
+    (data,) = tmp_path.glob("small/X-*.npy")
+    n_bytes = data.stat().st_size
+    grid = {"n_bytes": [n_bytes if restores else n_bytes - 100], "path": [str(data)]}
+    if restores:  # the same length again, but zeros at the end
+        os.truncate(data, n_bytes - 100)
+        os.truncate(data, n_bytes)
+    search = mscourse.grid_search(CutsItsOwnData(), grid, splits, engines=client)
+    with pytest.raises(mscourse.DamagedSplitsError, match="torn|was written to while"):
+        search.wait(30)
+    assert search.n_done == 0
