@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from mscourse.persist import persist_cv_splits
     from mscourse.scaling import Extrapolation
     from mscourse.search import grid_search, random_search
-    from mscourse.splits import Split, Splits, open_splits
+    from mscourse.split import Split
+    from mscourse.splits import Splits, open_splits
 
 _NAMES_OF_MODULE = {
     "asha": ("Rung",),
@@ -83,7 +84,8 @@ _NAMES_OF_MODULE = {
     "persist": ("persist_cv_splits",),
     "scaling": ("Extrapolation",),
     "search": ("grid_search", "random_search"),
-    "splits": ("Split", "Splits", "open_splits"),
+    "split": ("Split",),
+    "splits": ("Splits", "open_splits"),
 }
 _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 

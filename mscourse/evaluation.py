@@ -21,7 +21,8 @@ from mscourse import footprint, prefixes, surroundings, timelimit
 from mscourse.errors import DamagedSplitsError
 from mscourse.prefixes import Prefix
 from mscourse.seeds import own_generators, reseed
-from mscourse.splits import Split, Splits
+from mscourse.split import Split
+from mscourse.splits import Splits
 
 Params = Mapping[str, Any]
 
