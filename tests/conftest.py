@@ -1,15 +1,45 @@
-"""What the tests share: one cluster of two engines, started when the first test asks for it."""
+"""What the tests share: one cluster of two engines, started when the first test asks for it.
+
+After each test, whatever it has started must be gone.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 
 import ipyparallel as ipp
 import numpy as np
 import pytest
+from helpers import require_system
+from leftovers import Watch
+from rig.network import Network, why_not
 from sklearn.datasets import load_digits
 
 import mscourse
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    """Let all processes of this run use a temporary folder of its own, and watch that."""
+    # As short as it can be: sockets lie in it, and their paths are limited to about 100 characters.
+    folder = tmp_path_factory.mktemp("t")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield Watch(folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind(_watch: Watch) -> Iterator[None]:
+    """Fail a test that leaves a process, a temporary file, shared memory or a thread behind.
+
+    What a fixture of several tests has started is there before: such fixtures come first.
+    """
+    before = _watch.look()
+    yield
+    left = _watch.left_since(before)
+    assert not left, "The test has left behind:\n" + "\n".join(left)
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +64,11 @@ def digits_splits(
     X, y = digits
     folder = tmp_path_factory.mktemp("splits")
     return mscourse.persist_cv_splits(X, y, folder=folder, name="digits", random_state=0)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """A pretend network of machines."""
+    require_system(why_not())
+    with Network() as network:
+        yield network

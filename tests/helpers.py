@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 
 def cluster_processes() -> set[int]:
@@ -32,3 +33,11 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 20.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def require_system(why_not: str | None) -> None:
+    """Skip the test if this computer lacks something, and say what; where all must run, fail."""
+    if why_not is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"This must run here, but {why_not}.")
+        pytest.skip(why_not)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import tempfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -47,9 +48,15 @@ def loky():
 @contextmanager
 def dask():
     distributed = pytest.importorskip("distributed")
-    # Each death of a worker is told at once, not after some tries of Dask's own.
     with (
-        pytest.importorskip("dask.config").set({"distributed.scheduler.allowed-failures": 0}),
+        tempfile.TemporaryDirectory() as folder,  # Dask leaves its own behind
+        pytest.importorskip("dask.config").set(
+            {
+                "temporary-directory": folder,
+                # Each death of a worker is told at once, not after some tries of Dask's own.
+                "distributed.scheduler.allowed-failures": 0,
+            }
+        ),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,

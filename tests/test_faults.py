@@ -300,6 +300,6 @@ def test_an_evaluation_whose_data_are_cut_meanwhile_is_not_believed(client, tmp_
         os.truncate(data, n_bytes - 100)
         os.truncate(data, n_bytes)
     search = mscourse.grid_search(CutsItsOwnData(), grid, splits, engines=client)
-    with pytest.raises(mscourse.DamagedSplitsError, match="torn|was written to while"):
+    with pytest.raises(mscourse.DamagedSplitsError, match=r"torn|was written to while"):
         search.wait(30)
     assert search.n_done == 0

@@ -23,6 +23,7 @@ def test_the_public_names():
         "Extrapolation",
         "HalvingSearch",
         "HostMemory",
+        "InsecureClusterWarning",
         "JournalError",
         "JournalInUseError",
         "JournalMismatchError",

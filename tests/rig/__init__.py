@@ -1,0 +1,1 @@
+"""Pretend machines, to try what happens when real ones fail."""
