@@ -243,10 +243,11 @@ def test_a_dataset_is_replaced_as_a_whole(tmp_path):
     assert len(pickle.loads(pickle.dumps(new))) == 4
 
 
-def test_a_temporary_folder_goes_with_the_block():
+def test_a_temporary_folder_is_private_and_goes_with_the_block():
     with mscourse.persist_cv_splits(X, Y, folder=None, name="d") as splits:
         folder = splits.folder
         assert files_below(folder)
+        assert folder.parent.stat().st_mode & 0o077 == 0
     assert not folder.exists()
     assert not folder.parent.exists()
 
