@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mscourse.engines import engine_hosts, local_cluster, one_engine_per_host
     from mscourse.errors import (
         CheckerError,
+        ClusterConfigError,
         ClusterError,
         DamagedSplitsError,
         EvaluationError,
@@ -63,6 +64,7 @@ _NAMES_OF_MODULE = {
     "engines": ("engine_hosts", "local_cluster", "one_engine_per_host"),
     "errors": (
         "CheckerError",
+        "ClusterConfigError",
         "ClusterError",
         "DamagedSplitsError",
         "EvaluationError",
@@ -94,6 +96,7 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() fo
 __all__ = [
     "CandidateSearch",
     "CheckerError",
+    "ClusterConfigError",
     "ClusterError",
     "DamagedSplitsError",
     "Evaluation",

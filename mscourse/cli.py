@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from mscourse.cluster.cli import add_cluster_commands
     from mscourse.labs.cli import add_lab_commands
 
     parser = argparse.ArgumentParser(
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     _add_search_commands(commands)
     add_lab_commands(commands)
+    add_cluster_commands(commands)
     return parser
 
 

@@ -11,7 +11,8 @@
     │   ├── JournalInUseError              another search writes to it
     │   └── JournalMismatchError           it is of other data, another estimator or scoring
     ├── ClusterError                       engines and controllers
-    │   └── NoEnginesError                 there is nothing to run on
+    │   ├── NoEnginesError                 there is nothing to run on
+    │   └── ClusterConfigError             a configuration of clusters that cannot be right
     ├── EvaluationError                    a fit or a score raised, and the caller wants to know
     └── LabError                           labs and solutions
         └── CheckerError                   the checker itself did not run: no verdict
@@ -61,6 +62,10 @@ class ClusterError(MSCourseError):
 
 class NoEnginesError(ClusterError):
     """There is no engine to run on."""
+
+
+class ClusterConfigError(ClusterError):
+    """A configuration of clusters cannot be right: each line has a file, a line, and an error."""
 
 
 class EvaluationError(MSCourseError):

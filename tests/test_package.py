@@ -16,6 +16,7 @@ def test_the_public_names():
     assert mscourse.__all__ == [
         "CandidateSearch",
         "CheckerError",
+        "ClusterConfigError",
         "ClusterError",
         "DamagedSplitsError",
         "Evaluation",

@@ -1,0 +1,1 @@
+"""Clusters of several machines: what they are to be, and the command that handles them."""
