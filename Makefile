@@ -52,7 +52,8 @@ mutants: $(VENV)/.installed ## break the lines that matter most, and see that a 
 
 coverage: $(VENV)/.installed ## which lines the tests run, on the engines too
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests
+	# Processes that work in other folders write there, too.
+	COVERAGE_FILE="$(CURDIR)/.coverage" $(BIN)/coverage run -m pytest tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
