@@ -71,5 +71,5 @@ bench: $(VENV)/.installed-bench ## compare with the peers and write benchmarks/r
 	$(BIN)/python benchmarks/run.py
 
 clean: ## remove what the other commands made, .venv included
-	rm -rf $(VENV) book/_build book/api/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) book/_build book/api/generated .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
