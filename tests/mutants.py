@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,8 +97,8 @@ MUTANTS = (
 )  # fmt: skip
 
 
-def is_killed(mutant: Mutant) -> bool:
-    """Run the tests on a mutant; tell whether one fails."""
+def killer_of(mutant: Mutant) -> str | None:
+    """Run the tests on a mutant; give the first one that fails."""
     with tempfile.TemporaryDirectory(prefix="mscourse-mutant-") as name:
         package = Path(name) / "mscourse"
         shutil.copytree(ROOT / "mscourse", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -111,8 +112,17 @@ def is_killed(mutant: Mutant) -> bool:
             *(f"--timeout={_TEST_TIMEOUT_S}", *TESTS),
         ]
         environment = os.environ | {"PYTHONPATH": name}
-        ended = subprocess.run(command, cwd=ROOT / "tests", env=environment, capture_output=True)
-        return ended.returncode != 0
+        ended = subprocess.run(
+            command, cwd=ROOT / "tests", env=environment, capture_output=True, text=True
+        )
+    if ended.returncode == 0:
+        return None
+    killers = re.findall(r"^(?:FAILED|ERROR) \S*?::(\S+)", ended.stdout, re.MULTILINE)
+    if killers:
+        return str(killers[0])
+    if "Timeout" in ended.stdout + ended.stderr:
+        return "a test that took too long"
+    sys.exit(f"The tests do not run on {mutant}:\n{ended.stdout}{ended.stderr}")
 
 
 def main() -> int:
@@ -124,10 +134,11 @@ def main() -> int:
     for number in numbers:
         mutant = MUTANTS[number]
         start_s = time.monotonic()
-        killed = is_killed(mutant)
-        survivors += [] if killed else [mutant]
+        killer = killer_of(mutant)
+        survivors += [mutant] if killer is None else []
+        end = "SURVIVES" if killer is None else f"killed by {killer}"
         print(
-            f"{number:3}  {'killed  ' if killed else 'SURVIVES'}  {mutant.module}: {mutant.says}"
+            f"{number:3}  {mutant.module}: {mutant.says}: {end}"
             f"  ({time.monotonic() - start_s:.0f} s)",
             flush=True,
         )

@@ -177,7 +177,7 @@ def test_a_pipeline_with_shared_steps_goes_on(splits, client, path):
     launch = partial(mscourse.grid_search, pipeline, grid, splits, engines=client, journal=path)
     launch(n_evaluations=7).wait(60)
     second = launch()
-    assert second.n_done == 7
+    assert second.n_done >= 7
     second.wait(60)
     lines = [line for line in lines_of(path) if "params" in line]
     assert len(lines) == second.n_total == 18
@@ -225,14 +225,14 @@ def test_curves_go_on_and_share_a_journal_with_a_search(splits, threads, path, m
     curve = mscourse.learning_curve(estimator, splits, train_sizes=[100, 200, 400], **kept)
     curve.wait(20)
     again = mscourse.learning_curve(estimator, splits, train_sizes=[50, 100, 200, 400], **kept)
-    assert again.n_done == 9
+    assert again.n_done >= 9  # it runs already
     again.wait(20)
     assert n_fits(marks) == 12
     assert list(again.results()["test_scores"][1]) == list(curve.results()["test_scores"][0])
     values = {"param_name": "setting", "param_range": [1, 2, 3]}
     mscourse.validation_curve(estimator, splits, **values, **kept).wait(20)
     search = mscourse.grid_search(estimator, {"setting": [1, 2, 4]}, splits, **kept)
-    assert search.n_done == 2 * N_SPLITS
+    assert search.n_done >= 2 * N_SPLITS
     search.wait(20)
     assert n_fits(marks) == 12 + 9 + 3
 
@@ -326,8 +326,10 @@ def test_an_evaluation_is_on_the_disk_before_it_is_shown(splits, threads, path, 
 
     monkeypatch.setattr(module, "_flush", noted)
     seen = []
+    launched = threading.Event()
 
     def look(evaluation):
+        assert launched.wait(10)  # until there is a search to look at
         with path.open("rb") as file:
             on_disk = file.read(flushed_bytes[-1])
         content = [json.loads(line) for line in on_disk.splitlines()]
@@ -341,6 +343,7 @@ def test_an_evaluation_is_on_the_disk_before_it_is_shown(splits, threads, path, 
     search = mscourse.grid_search(
         Marks(), GRID, splits, engines=threads, journal=path, on_evaluation=look
     )
+    launched.set()
     assert search.wait(20)
     assert len(seen) == 24
 
@@ -395,7 +398,7 @@ def test_a_client_that_is_killed_loses_nothing_that_was_finished(splits, threads
     search = mscourse.grid_search(
         Marks(folder=str(marks), seconds=0.05), GRID, splits, engines=threads, journal=path
     )
-    assert search.n_done == n_kept >= 8
+    assert search.n_done >= n_kept >= 8
     assert search.wait(30)
     assert n_fits(marks) == n_before + 24 - n_kept
     lines = [line for line in lines_of(path) if "params" in line]
@@ -441,7 +444,7 @@ def test_a_full_disk_is_told_and_what_was_kept_is_whole(splits, threads, path):
     assert content.endswith(b"\n")
     assert content.count(b'\n{"params"') == int(n_done) > 0
     search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
-    assert search.n_done == int(n_done)
+    assert search.n_done >= int(n_done)
     assert search.wait(20)
     assert "damaged" not in repr(search)
 
