@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from joblib.externals import loky
 
 import mscourse
 from mscourse import scheduler as module
-from mscourse.pools import pool_for
+from mscourse.pools import BatchReport, pool_for, run_batch
 from mscourse.scheduler import MOST_DEATHS, Queue, Scheduler
 
 
@@ -295,3 +296,54 @@ def test_no_thread_is_left(client):
     run(double, [(1,)], client)
     time.sleep(0.1)
     assert not [t for t in threading.enumerate() if t.name == "mscourse-scheduler"]
+
+
+class SlowNewsPool:
+    """An engine that dies while an answer of it is on its way, and another one that joins then."""
+
+    def __init__(self):
+        self.alive = ["a"]
+        self.sent = []
+
+    def engines(self):
+        return list(self.alive)
+
+    def send(self, engine, function, items):
+        future = Future()
+        self.sent.append((engine, items, future))
+        if engine == "b":
+            future.set_result(run_batch(function, items))
+        return future
+
+    def is_death(self, error):
+        return isinstance(error, ConnectionError)
+
+    def replace(self, engine):
+        self.alive = ["b"]
+
+    def is_replacing(self):
+        return not self.alive
+
+    def is_gone(self):
+        return False
+
+    def why_empty(self):
+        return "Wait."
+
+    def cancel(self, future):
+        pass
+
+    forget = cancel
+
+
+def test_an_answer_that_comes_after_the_news_of_a_death_counts_once():
+    pool, outcomes = SlowNewsPool(), Outcomes()
+    scheduler = Scheduler(double, Queue([(x,) for x in range(6)]), nullcontext(pool), outcomes)
+    scheduler.start()
+    assert wait_until(lambda: len(pool.sent) == 2)  # one runs, one waits
+    (_, first, answer), (_, _, news) = pool.sent
+    pool.alive = []  # so that the answer is the first to come back
+    news.set_exception(ConnectionError("the engine has died"))
+    answer.set_result(BatchReport([(2 * first[0][0], None)], 0.01))
+    assert scheduler.wait(10)
+    assert outcomes.values_of(6) == [2 * x for x in range(6)]
