@@ -621,8 +621,8 @@ def test_a_torn_last_line_costs_itself_and_is_told(splits, threads, path, writte
     content, _ = written
     lines = content.splitlines(keepends=True)
     whole, last = b"".join(lines[:-1]), lines[-1]
-    for n_left in (1, len(last) // 2, len(last) - 1):
-        path.write_bytes(whole + last[:n_left])
+    for torn in (last[:1], last[: len(last) // 2], last[:-1], last[:-1] + b"x" * 5000):
+        path.write_bytes(whole + torn)
         search = mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
         assert "not written to its end" in repr(search)
         assert search.wait(20)

@@ -36,8 +36,9 @@ def fail_on_three(x):
     return x
 
 
-def die_on_three(x):
+def die_on_three(x, folder):
     if x == 3:
+        (Path(folder) / f"{time.time_ns()}").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.01)
     return x
@@ -166,10 +167,12 @@ def test_a_killed_engine_loses_nothing(tmp_path):
         assert len(list(tmp_path.glob("3-*"))) == 2
 
 
-def test_an_item_that_kills_engines_is_given_up_and_the_others_are_done():
-    outcomes = run(die_on_three, [(x,) for x in range(12)], None, timeout_s=120)
+def test_an_item_that_kills_engines_is_given_up_and_the_others_are_done(tmp_path):
+    items = [(x, str(tmp_path)) for x in range(12)]
+    outcomes = run(die_on_three, items, None, timeout_s=120)
     value, failure, _ = outcomes.pop(3)
     assert value is None
+    assert len(list(tmp_path.iterdir())) == MOST_DEATHS
     assert f"{MOST_DEATHS} times" in failure
     assert {key: outcome[0] for key, outcome in outcomes.items()} == {
         x: x for x in range(12) if x != 3
