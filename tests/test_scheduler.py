@@ -285,7 +285,7 @@ def test_a_controller_that_dies_is_told(monkeypatch):
             scheduler.wait(30)
 
 
-def test_a_broken_executor_is_told():
+def test_a_broken_executor_is_told(tmp_path):
     with ProcessPoolExecutor(1) as executor:
         scheduler = Scheduler(
             die_on_three, Queue([(x,) for x in range(9)]), pool_for(executor), Outcomes()
