@@ -288,7 +288,10 @@ def test_a_controller_that_dies_is_told(monkeypatch):
 def test_a_broken_executor_is_told(tmp_path):
     with ProcessPoolExecutor(1) as executor:
         scheduler = Scheduler(
-            die_on_three, Queue([(x,) for x in range(9)]), pool_for(executor), Outcomes()
+            die_on_three,
+            Queue([(x, str(tmp_path)) for x in range(9)]),
+            pool_for(executor),
+            Outcomes(),
         )
         scheduler.start()
         with pytest.raises(mscourse.ClusterError, match="worker of the executor died"):
