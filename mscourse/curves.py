@@ -6,7 +6,6 @@ on less data costs no copy.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from mscourse.running import Run
 from mscourse.scaling import Extrapolation, PowerLaw, ScoreLaw
 from mscourse.scheduler import Queue
 from mscourse.splits import Splits
+from mscourse.trainsizes import checked_sizes, missing_classes, spread
 
 Floats = NDArray[np.float64]
 
@@ -56,14 +56,14 @@ class LearningCurve(Run):
     ) -> None:
         self.train_sizes = train_sizes
         self.missing_classes = (
-            _missing_classes(evaluator.splits, train_sizes)
+            missing_classes(evaluator.splits, train_sizes)
             if is_classifier(evaluator.estimator)
             else []
         )
         jobs = [
             (candidate, params, split, int(train_sizes[size]))
             for split in range(len(evaluator.splits))
-            for size in _spread(len(train_sizes))
+            for size in spread(len(train_sizes))
             for candidate, params in enumerate(candidates)
         ]
         super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines, journal=journal)
@@ -207,7 +207,7 @@ class ValidationCurve(Run):
         jobs = [
             (value, candidates[value], split)
             for split in range(len(evaluator.splits))
-            for value in _spread(len(candidates))
+            for value in spread(len(candidates))
         ]
         super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines, journal=journal)
 
@@ -310,7 +310,7 @@ def learning_curve(
     evaluator = checked_evaluator(
         estimator, candidates, splits, scoring=scoring, timeout_s=timeout_s
     )
-    sizes = _checked_sizes(train_sizes, min(split.n_train for split in splits))
+    sizes = checked_sizes(train_sizes, min(split.n_train for split in splits))
     kept = journal_of(evaluator, journal, retry_failed=retry_failed)
     return LearningCurve(evaluator, candidates, sizes, engines, kept)
 
@@ -369,68 +369,6 @@ def validation_curve(
     )
     kept = journal_of(evaluator, journal, retry_failed=retry_failed)
     return ValidationCurve(evaluator, param_name, values, engines, kept)
-
-
-def _checked_sizes(train_sizes: ArrayLike, n_most: int) -> NDArray[np.int64]:
-    """Turn fractions into rows, as scikit-learn does, and refuse what cannot be."""
-    try:
-        sizes = np.asarray(train_sizes)
-    except ValueError:  # lists of different lengths
-        sizes = np.array(None)
-    if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iuf":
-        raise ParameterError(f"train_sizes must be a list of numbers, not {train_sizes!r}.")
-    if sizes.dtype.kind == "f":
-        if not ((sizes > 0) & (sizes <= 1)).all():
-            raise ParameterError(
-                f"train_sizes as fractions must be above 0 and at most 1; they are {sizes}. "
-                "Give integers to mean rows."
-            )
-        # A product such as 0.29 * 100 lies a hair below the integer it means.
-        rows = np.clip((sizes * n_most + 1e-9).astype(np.int64), 1, n_most)
-    else:
-        rows = sizes.astype(np.int64)
-        if rows.min() < 1 or rows.max() > n_most:
-            raise ParameterError(
-                f"train_sizes in rows must be between 1 and {n_most}, the rows of the smallest "
-                f"train set; they are {sizes}."
-            )
-    return np.unique(rows)
-
-
-def _spread(n: int) -> list[int]:
-    """Order 0 to n - 1 so that the first few are spread over the whole range.
-
-    The last comes first and the first comes next; then, again and again, what lies in the middle
-    of the largest gap.
-    """
-    order = [n - 1] if n == 1 else [n - 1, 0]
-    while len(order) < n:
-        known = sorted(order)
-        gap, low = max((high - low, low) for low, high in itertools.pairwise(known))
-        order.append(low + gap // 2)
-    return order
-
-
-def _missing_classes(splits: Splits, train_sizes: NDArray[np.int64]) -> list[str]:
-    lines = []
-    for size in train_sizes.tolist():
-        missing: dict[Any, None] = {}
-        lacking = []
-        for split in splits:
-            _, y_train, _, _ = split.load("r")
-            if y_train is None or y_train.ndim != 1:
-                return []
-            absent = np.setdiff1d(y_train, y_train[:size])
-            if len(absent):
-                missing |= dict.fromkeys(absent.tolist())
-                lacking.append(split.index)
-        if lacking:
-            classes = ", ".join(map(str, sorted(missing)))
-            lines.append(
-                f"{size} rows have no sample of class {classes} in split "
-                + ", ".join(map(str, lacking))
-            )
-    return lines
 
 
 def _tables(shape: tuple[int, int], done: Sequence[tuple[int, Evaluation]]) -> dict[str, Floats]:

@@ -20,8 +20,8 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import mscourse
-from mscourse.curves import _spread
 from mscourse.engines import ask_engines
+from mscourse.trainsizes import spread
 
 PATIENCE_S = 120
 FRACTIONS = [0.1, 0.29, 0.6, 1.0]
@@ -106,7 +106,7 @@ def test_several_candidates_are_several_curves(block_splits, client):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 20])
 def test_the_first_sizes_in_the_queue_are_spread_over_all(n):
-    order = _spread(n)
+    order = spread(n)
     assert sorted(order) == list(range(n))
     for k in range(2, n):
         gaps = np.diff(sorted(order[:k]))
