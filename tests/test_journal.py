@@ -219,6 +219,21 @@ def test_a_halving_search_that_was_cut_off_goes_on(splits, threads, path, marks,
     assert again.best_params == first.best_params
 
 
+def test_a_halving_search_runs_only_what_is_missing_in_the_middle(splits, threads, path, marks):
+    launch = partial(
+        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
+        engines=threads, journal=path,
+    )  # fmt: skip
+    first = launch()
+    first.wait(20)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))  # without the first evaluation
+    again = launch()
+    assert again.wait(20)
+    assert n_fits(marks) == first.n_done + 1
+    assert again.best_params == first.best_params
+
+
 def test_curves_go_on_and_share_a_journal_with_a_search(splits, threads, path, marks):
     estimator = Marks(folder=str(marks))
     kept = {"engines": threads, "journal": path}

@@ -353,3 +353,54 @@ def test_an_answer_that_comes_after_the_news_of_a_death_counts_once():
     answer.set_result(BatchReport([(2 * first[0][0], None)], 0.01))
     assert scheduler.wait(10)
     assert outcomes.values_of(6) == [2 * x for x in range(6)]
+
+
+class DeadlyPool(SlowNewsPool):
+    """One engine after the other: the next joins when one has died.
+
+    The first is told by the test when to die. Of the next ones, `n_deaths` die of item 1.
+    """
+
+    def __init__(self, n_deaths):
+        super().__init__()
+        self.n_deaths = n_deaths
+
+    def send(self, engine, function, items):
+        future = Future()
+        self.sent.append((engine, items, future))
+        if items == [(1,)] and engine != "a" and self.n_deaths:
+            self.n_deaths -= 1
+            future.set_exception(ConnectionError("the engine has died"))
+        elif engine != "a":
+            future.set_result(run_batch(function, items))
+        return future
+
+    def replace(self, engine):
+        self.alive = [chr(ord(engine) + 1)]
+
+
+@pytest.mark.parametrize("n_deaths", [2, 3])
+def test_to_wait_on_an_engine_that_dies_is_no_guilt(n_deaths):
+    pool, outcomes = DeadlyPool(n_deaths), Outcomes()
+    scheduler = Scheduler(double, Queue([(0,), (1,)]), nullcontext(pool), outcomes)
+    scheduler.start()
+    assert wait_until(lambda: len(pool.sent) == 2)  # item 0 runs, item 1 waits
+    pool.sent[0][2].set_exception(ConnectionError("the engine has died"))
+    assert scheduler.wait(10)
+    failed = [key for key, (_, failure, _) in outcomes.items() if failure is not None]
+    assert failed == ([] if n_deaths < 3 else [1])
+    assert len(outcomes) == 2
+
+
+def test_the_last_items_wait_for_an_engine():
+    pool, outcomes = SlowNewsPool(), Outcomes()
+    scheduler = Scheduler(double, Queue([(0,)]), nullcontext(pool), outcomes)
+    scheduler.start()
+    assert wait_until(lambda: len(pool.sent) == 1)
+    pool.replace = lambda engine: setattr(pool, "alive", [])
+    pool.sent[0][2].set_exception(ConnectionError("the engine has died"))
+    assert wait_until(lambda: not pool.alive)
+    assert not scheduler.wait(0.5)
+    pool.alive = ["b"]
+    assert scheduler.wait(10)
+    assert outcomes.values_of(1) == [0]
