@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mscourse.engines import engine_hosts, local_cluster, one_engine_per_host
     from mscourse.errors import (
         CheckerError,
+        CloudError,
         ClusterConfigError,
         ClusterError,
         DamagedSplitsError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         JournalMismatchError,
         LabError,
         MSCourseError,
+        NodeError,
         NoEnginesError,
         ParameterError,
         SplitsError,
@@ -64,6 +66,7 @@ _NAMES_OF_MODULE = {
     "engines": ("engine_hosts", "local_cluster", "one_engine_per_host"),
     "errors": (
         "CheckerError",
+        "CloudError",
         "ClusterConfigError",
         "ClusterError",
         "DamagedSplitsError",
@@ -75,6 +78,7 @@ _NAMES_OF_MODULE = {
         "LabError",
         "MSCourseError",
         "NoEnginesError",
+        "NodeError",
         "ParameterError",
         "SplitsError",
         "SplitsNotFoundError",
@@ -96,6 +100,7 @@ _MODULE_OF_NAME = {name: module for module, names in _NAMES_OF_MODULE.items() fo
 __all__ = [
     "CandidateSearch",
     "CheckerError",
+    "CloudError",
     "ClusterConfigError",
     "ClusterError",
     "DamagedSplitsError",
@@ -114,6 +119,7 @@ __all__ = [
     "MSCourseError",
     "MemoryMonitor",
     "NoEnginesError",
+    "NodeError",
     "ParameterError",
     "ProcessMemory",
     "Rung",
@@ -143,6 +149,8 @@ __version__ = metadata.version("mscourse")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "cluster":  # `mscourse.cluster.connect` without another import
+        return import_module(f"{__name__}.cluster")
     if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)

@@ -36,7 +36,7 @@ from mscourse.errors import ClusterError, InsecureClusterWarning, NoEnginesError
 Result = TypeVar("Result")
 
 # Each numerical library reads a variable of its own, once, when it is loaded.
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -108,13 +108,13 @@ def local_cluster(
     2
     """
     if n_engines is None:
-        n_engines = _usable_cores()
+        n_engines = usable_cores()
     n_engines = _checked_number("n_engines", n_engines)
     threads_per_engine = _checked_number("threads_per_engine", threads_per_engine)
 
     config = Config()
     config.EngineLauncher.environment = {
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads_per_engine)),
+        **dict.fromkeys(THREAD_VARIABLES, str(threads_per_engine)),
         # Engines find the modules that this process finds, a notebook's neighbours among them.
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
     }
@@ -357,7 +357,7 @@ def _open_address(client: ipp.Client) -> str | None:
     return None
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use: fewer than the machine has in a container or under taskset."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -12,7 +12,9 @@
     │   └── JournalMismatchError           it is of other data, another estimator or scoring
     ├── ClusterError                       engines and controllers
     │   ├── NoEnginesError                 there is nothing to run on
-    │   └── ClusterConfigError             a configuration of clusters that cannot be right
+    │   ├── ClusterConfigError             a configuration of clusters that cannot be right
+    │   ├── NodeError                      a machine that cannot be reached or set up
+    │   └── CloudError                     machines that cannot be rented, stopped or found
     ├── EvaluationError                    a fit or a score raised, and the caller wants to know
     └── LabError                           labs and solutions
         └── CheckerError                   the checker itself did not run: no verdict
@@ -66,6 +68,14 @@ class NoEnginesError(ClusterError):
 
 class ClusterConfigError(ClusterError):
     """A configuration of clusters cannot be right: each line has a file, a line, and an error."""
+
+
+class NodeError(ClusterError):
+    """A machine of a cluster cannot be reached, or does not do what it is asked to."""
+
+
+class CloudError(ClusterError):
+    """Machines cannot be rented, stopped or found: the message has the provider's own words."""
 
 
 class EvaluationError(MSCourseError):

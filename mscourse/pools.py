@@ -24,6 +24,7 @@ import cloudpickle
 import ipyparallel as ipp
 from ipyparallel.error import RemoteError
 
+from mscourse.draining import is_draining, working
 from mscourse.engines import (
     CONTROLLER_IS_SILENT,
     ControllerWatch,
@@ -54,16 +55,21 @@ class BatchReport:
     Attributes
     ----------
     outcomes : list of (value, failure)
-        For each item what the function returned, or else the exception it raised as text.
+        For each item what the function returned, or else the exception it raised as text. Items
+        that were not begun have none: those at the end of the batch.
     elapsed_s : float
         Seconds that the items took together.
     fatal : DamagedSplitsError or None
         Why the items after those were not begun: nobody can do them as they should be done.
+    is_leaving : bool
+        Whether the engine takes nothing more: its node is to go. It gives back what it had not
+        begun.
     """
 
     outcomes: list[tuple[Any, str | None]]
     elapsed_s: float
     fatal: DamagedSplitsError | None = None
+    is_leaving: bool = False
 
 
 class Pool(Protocol):
@@ -87,6 +93,9 @@ class Pool(Protocol):
     def replace(self, engine: EngineId) -> None:
         """Learn that an engine has died; start another one if the pool owns its engines."""
 
+    def retire(self, engine: EngineId) -> None:
+        """Learn that an engine takes nothing more, and send it nothing."""
+
     def is_replacing(self) -> bool:
         """Whether an engine that has died is being replaced by another one."""
 
@@ -97,18 +106,27 @@ class Pool(Protocol):
         """Say what to do if there are no engines."""
 
 
-def run_batch(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
-    """Call the function with each item. Runs on the engine."""
+def run_batch(
+    function: bytes,
+    items: Sequence[tuple[Any, ...]],
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Call the function with each item, until the engine is to leave. Runs on the engine."""
     outcomes: list[tuple[Any, str | None]] = []
     fatal = None
     start_s = time.perf_counter()
     try:
         call = _unpickle(function)  # which opens what the function carries
         for item in items:
+            if is_leaving():
+                break
             outcomes.append(_outcome_of(call, item))
     except DamagedSplitsError as error:
         fatal = DamagedSplitsError(f"On {socket.gethostname()} (pid {os.getpid()}): {error}")
-    return BatchReport(outcomes, time.perf_counter() - start_s, fatal)
+    elapsed_s = time.perf_counter() - start_s
+    # Also after the last item: so that nothing more is sent.
+    leaves = fatal is None and (len(outcomes) < len(items) or is_leaving())
+    return BatchReport(outcomes, elapsed_s, fatal, leaves)
 
 
 def _outcome_of(call: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Any, str | None]:
@@ -123,11 +141,13 @@ def _outcome_of(call: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Any, s
 def run_batch_silently(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
     """Do as `run_batch`, and throw away what is printed. Runs on an ipyparallel engine.
 
+    Only such an engine can leave: an executor would send what comes back to the same worker.
+
     An engine sends all that is printed, by C code and by what it starts as well, to its client,
     which keeps it for good: an estimator that prints 100 MB would cost the client 200 MB or more.
     """
-    with _silence():
-        return run_batch(function, items)
+    with working(), _silence():
+        return run_batch(function, items, is_draining)
 
 
 @contextmanager
@@ -180,6 +200,7 @@ class IPyParallelPool:
         self._owned = owned
         self._views: dict[EngineId, ipp.DirectView] = {}
         self._identities: dict[EngineId, bytes] = {}
+        self._retired: set[EngineId] = set()  # no other engine gets their numbers
         self._controller = ControllerWatch(client)
         self._replaced_by_s = 0.0
 
@@ -189,7 +210,7 @@ class IPyParallelPool:
         return [
             engine
             for engine in self._client.ids
-            if self._targets is None or engine in self._targets
+            if (self._targets is None or engine in self._targets) and engine not in self._retired
         ]
 
     def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
@@ -222,6 +243,9 @@ class IPyParallelPool:
             self._replaced_by_s = time.monotonic() + _REPLACED_WITHIN_S
             # To start a process takes seconds, and the other engines want work meanwhile.
             threading.Thread(target=self._start_engine, daemon=True).start()
+
+    def retire(self, engine: EngineId) -> None:
+        self._retired.add(engine)
 
     def _start_engine(self) -> None:
         try:
@@ -313,6 +337,9 @@ class ExecutorPool:
 
     def replace(self, engine: EngineId) -> None:
         pass  # it cannot
+
+    def retire(self, engine: EngineId) -> None:
+        pass  # its workers do not leave
 
     def is_replacing(self) -> bool:
         return False

@@ -4,7 +4,7 @@
 
     source ─→ batches ─→ engines ─→ outcomes ─→ on_ended([(item, value, failure, engine), ...])
                  ↑          │
-                 └── lost ──┘
+                 └── lost ──┘   (an engine died), or given back (it leaves)
 
 What is to be done comes from a source: a queue, or something that decides by what has come back
 already. It stays on the client. One thread does everything; callbacks of futures only wake it. Each
@@ -177,6 +177,7 @@ class Scheduler:
         self._ended: list[Ended] = []
 
         self._lost: deque[_Task] = deque()  # taken back from dead engines; sent one by one
+        self._given_back: deque[_Task] = deque()  # by engines that leave; sent before all others
         self._under_way: dict[EngineId, list[_Batch]] = {}
         self._item_duration_s: float | None = None
         self._without_engines_since_s: float | None = None
@@ -298,6 +299,7 @@ class Scheduler:
             self._is_ending = self._aborted or not (
                 any(self._under_way.values())
                 or self._lost
+                or self._given_back
                 or self._source.n_waiting
                 or self._source.is_open
             )
@@ -330,10 +332,13 @@ class Scheduler:
         if self._lost:
             # One by one, and only to idle engines: if one more dies, the culprit is known.
             return [] if ahead else [self._lost.popleft()]
-        n_waiting = self._source.n_waiting
+        n_waiting = len(self._given_back) + self._source.n_waiting
         if not n_waiting or (ahead and n_waiting < len(engines)):
             return []  # the last ones go to whoever is free first
         n = self._batch_size(n_waiting, len(engines))
+        if self._given_back:
+            n = min(n, len(self._given_back))
+            return [self._given_back.popleft() for _ in range(n)]
         return [_Task(item) for item in self._source.take(n, engine, engines, ahead=ahead)]
 
     def _batch_size(self, n_waiting: int, n_engines: int) -> int:
@@ -395,18 +400,32 @@ class Scheduler:
         finally:
             pool.forget(batch.future)
         batches = self._under_way.get(batch.engine, [])
-        if batch in batches:
+        is_awaited = batch in batches  # else its engine was taken for dead
+        if is_awaited:
             batches.remove(batch)
         for task, (value, failure) in zip(batch.tasks, report.outcomes, strict=False):
             self._end(task, value, failure, batch.engine)
         if report.fatal is not None:
             return report.fatal
-        duration_s = report.elapsed_s / len(batch.tasks)
+        n_done = len(report.outcomes)
+        if report.is_leaving:
+            pool.retire(batch.engine)
+            if is_awaited:
+                self._take_back(batch.tasks[n_done:])
+        if not n_done:
+            return None
+        duration_s = report.elapsed_s / n_done
         known_s = self._item_duration_s
         self._item_duration_s = (
             duration_s if known_s is None else known_s + _LATEST_WEIGHT * (duration_s - known_s)
         )
         return None
+
+    def _take_back(self, tasks: Sequence[_Task]) -> None:
+        """Queue what an engine has not begun: nobody is to blame."""
+        for task in tasks:
+            # What may have killed an engine goes on travelling alone.
+            (self._lost if task.n_deaths else self._given_back).append(task)
 
     def _bury(self, batch: _Batch, pool: Pool) -> None:
         """Take back what a dead engine had, and count the death against what it was running."""

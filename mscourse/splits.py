@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,10 @@ from mscourse.layout import Rows
 from mscourse.manifest import MANIFEST, Manifest, check_name, checked_folder, read_manifest
 from mscourse.split import Metadata, Split
 from mscourse.storedfile import MapMode, told
+
+
+# An engine on a node of a cluster finds the splits that were sent there in this folder.
+DATA_FOLDER_VARIABLE = "MSCOURSE_DATA_FOLDER"
 
 
 class Splits:
@@ -106,7 +111,12 @@ class Splits:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.folder, self.token)
+        return _reopen, (self.folder, self.token, self.folder_on_nodes)
+
+    @property
+    def folder_on_nodes(self) -> str:
+        """What the folder is called among those that were sent to a node: as no other version."""
+        return f"{self.name}-{self.token}"
 
     def __enter__(self) -> Splits:
         return self
@@ -344,8 +354,17 @@ def _datasets(folder: Path) -> list[str]:
         return []
 
 
-def _reopen(dataset_folder: Path, token: str) -> Splits:
+def _reopen(dataset_folder: Path, token: str, folder_on_nodes: str) -> Splits:
     """Open the very version that was sent here, in a process that got its path."""
+    if node_folder := os.environ.get(DATA_FOLDER_VARIABLE):
+        sent = Path(node_folder) / folder_on_nodes
+        if os.path.isdir(sent):  # noqa: PTH112  # Path's raises if the path leads through a file
+            dataset_folder = sent
+        elif not os.path.isdir(dataset_folder):  # noqa: PTH112
+            raise SplitsNotFoundError(
+                f"There are no splits {sent.name!r} on {socket.gethostname()}. Send them to the "
+                "nodes of the cluster first: `cluster.send(splits)`."
+            )
     manifest = read_manifest(dataset_folder)
     if manifest.token != token:
         raise SplitsError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import ipyparallel as ipp
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from helpers import require_system
 from leftovers import Watch
 from rig.network import Network, why_not
+from rig.sshd import ssh_key, why_no_ssh
 from sklearn.datasets import load_digits
 
 import mscourse
@@ -67,8 +69,15 @@ def digits_splits(
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
-    """A pretend network of machines."""
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A pretend network of machines. Its servers do not see the temporary files of the tests."""
     require_system(why_not())
-    with Network() as network:
+    with Network(hidden=[tmp_path_factory.getbasetemp()]) as network:
         yield network
+
+
+@pytest.fixture(scope="session")
+def login_key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A key to log in to servers with: the file of its private part, and its public part."""
+    require_system(why_no_ssh())
+    return ssh_key(tmp_path_factory.mktemp("key"))

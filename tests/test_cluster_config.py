@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mscourse.cli import main
 from mscourse.cluster import obsolete
-from mscourse.cluster.cli import describe
+from mscourse.cluster.commands import describe
 from mscourse.cluster.config import VARIABLE, find_config, read_config
 from mscourse.cluster.inifile import decode, read_ini
 from mscourse.cluster.remarks import Place, Remarks
@@ -156,6 +156,7 @@ def test_every_setting_of_a_cluster_reaches_its_record(read):
         "NODE_INSTANCE_TYPE = c7i-flex.large,\n  m5.large\nMASTER_INSTANCE_TYPE = m3.large\n"
         "SPOT_BID = .5\nFORCE_SPOT_MASTER = yes\nVOLUMES = v, new\nPERMISSIONS = p\n"
         "PACKAGES = numpy>=2,<3, dask[array,bag]\n  psutil==6.0\nDATA_FOLDER = ~/d//e/\n"
+        "WHEELS = wheels\nNODE_PYTHON = /opt/python3\n"
         "ENGINES_PER_NODE = 3\nIDLE_STOP_MINUTES = 0\nBUDGET_USD = 7.5\nSTART_TIMEOUT_S = 99\n"
     )
     cluster = config.template()
@@ -178,6 +179,8 @@ def test_every_setting_of_a_cluster_reaches_its_record(read):
         "volumes": (config.volumes["v"], config.volumes["new"]),
         "permissions": (config.permissions["p"],),
         "packages": ("numpy<3,>=2", "dask[array,bag]", "psutil==6.0"),
+        "wheels": config.path.parent / "wheels",
+        "node_python": "/opt/python3",
         "data_folder": "~/d/e",
         "engines_per_node": 3,
         "idle_stop_minutes": 0,

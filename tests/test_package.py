@@ -16,6 +16,7 @@ def test_the_public_names():
     assert mscourse.__all__ == [
         "CandidateSearch",
         "CheckerError",
+        "CloudError",
         "ClusterConfigError",
         "ClusterError",
         "DamagedSplitsError",
@@ -34,6 +35,7 @@ def test_the_public_names():
         "MSCourseError",
         "MemoryMonitor",
         "NoEnginesError",
+        "NodeError",
         "ParameterError",
         "ProcessMemory",
         "Rung",

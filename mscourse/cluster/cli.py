@@ -1,19 +1,16 @@
-# ruff: noqa: T201 (a command prints)
-"""The command ``mscourse cluster``: write and check the configuration of clusters.
+"""The command ``mscourse cluster``: its commands and their options.
 
-What only some commands need is imported when they run.
+What they do is in `mscourse.cluster.commands`, which is imported when one of them runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, Any
+import importlib
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mscourse.cluster.settings import ClusterSettings, Config
+from mscourse.cluster.plancli import add_plan_command
 
 
 def add_cluster_commands(subparsers: Any) -> None:
@@ -24,7 +21,9 @@ def add_cluster_commands(subparsers: Any) -> None:
     cluster = subparsers.add_parser(
         "cluster",
         help="run clusters on EC2 or on machines that you reach by ssh",
-        description="Run clusters on EC2 or on machines that you reach by ssh.",
+        description="Run clusters on EC2 or on machines that you reach by ssh. The names of "
+        "StarCluster's commands work as well. Exit status: 0 if all is well, 1 if something is "
+        "wrong, 2 if the command itself was, 130 after Ctrl-C.",
     )
     cluster.set_defaults(run=lambda options: cluster.print_help() or 2)
     cluster.add_argument(
@@ -33,22 +32,22 @@ def add_cluster_commands(subparsers: Any) -> None:
         help="the configuration (default: MSCOURSE_CLUSTER_CONFIG, or ~/.mscourse/cluster.ini)",
     )
     commands = cluster.add_subparsers(title="commands", metavar="COMMAND")
+    _add_configuration(commands)
+    _add_life(commands)
+    _add_size(commands)
+    _add_looks(commands)
+    _add_work(commands)
+    _add_aws(commands)
+    add_plan_command(commands)
 
-    def add(
-        name: str, run: Callable[[argparse.Namespace], int], help_: str, description: str
-    ) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = commands.add_parser(
-            name, help=help_, description=description
-        )
-        parser.set_defaults(run=run)
-        return parser
 
-    config = add(
+def _add_configuration(commands: Any) -> None:
+    config = _add(
+        commands,
         "config",
-        write_config,
+        "write_config",
         "write a configuration to begin with",
-        "Write a configuration to begin with, in which every setting is explained. Only you can "
-        "read the file.",
+        "In it every setting is explained. Only you can read the file.",
     )
     config.add_argument("--force", action="store_true", help="replace a file that is there")
     config.add_argument(
@@ -57,57 +56,231 @@ def add_cluster_commands(subparsers: Any) -> None:
         metavar="FILE",
         help="where to write it, - to print it (default: --config)",
     )
-    add(
+    _add(
+        commands,
         "check",
-        check_config,
+        "check_config",
         "check the configuration, and show what its templates mean",
-        "Check the configuration, and show what its templates mean. Nothing is started, and "
-        "nothing asked of the network.",
+        "Nothing is started, and nothing asked of the network.",
     )
 
 
-def write_config(arguments: argparse.Namespace) -> int:
-    """Write the template of a configuration."""
-    from mscourse.cluster.config import find_config
-    from mscourse.cluster.template import template, write_template
+def _add_life(commands: Any) -> None:
+    start = _add(
+        commands,
+        "start",
+        "start",
+        "start a cluster, or one that was stopped again",
+        "If it fails or is interrupted, what it has started is ended.",
+    )
+    _name(start)
+    start.add_argument(
+        "-c", "--template", metavar="TEMPLATE", help="which template (default: DEFAULT_TEMPLATE)"
+    )
+    start.add_argument(
+        "-s", "--size", type=int, metavar="N", help="nodes, the master included (CLUSTER_SIZE)"
+    )
+    _bid(start)
+    start.add_argument(
+        "--force-spot-master",
+        action="store_true",
+        help="rent the master as a spot instance, too; if it is taken away, so is the cluster",
+    )
+    _dry_run(start)
+    stop = _add(
+        commands,
+        "stop",
+        "stop",
+        "stop a cluster so that it can be started again",
+        "Disks stay, and cost a little. Spot instances cannot be stopped: they end.",
+    )
+    _name(stop)
+    terminate = _add(
+        commands,
+        "terminate",
+        "terminate",
+        "end a cluster for good, with what is on it",
+        "Fetch your results before.",
+    )
+    _name(terminate)
+    terminate.add_argument(
+        "-y", "--yes", "-c", "--confirm", action="store_true", help="do not ask for the name"
+    )
+    restart = _add(
+        commands,
+        "restart",
+        "restart",
+        "start controller and engines of a cluster anew",
+        "Its machines stay as they are. Clients must connect again.",
+        old=["rb"],
+    )
+    _name(restart)
 
-    if arguments.output == "-":
-        print(template(), end="")
-        return 0
-    path = find_config(arguments.config if arguments.output is None else arguments.output)
-    write_template(path, overwrite=arguments.force)
-    print(f"Wrote {path}. Edit it, then run `mscourse cluster check`.")
-    return 0
+
+def _add_size(commands: Any) -> None:
+    add = _add(
+        commands,
+        "addnode",
+        "add_node",
+        "add nodes to a cluster",
+        "A search that runs uses them at once.",
+        old=["an"],
+    )
+    _name(add)
+    add.add_argument("-s", "--size", type=int, default=1, metavar="N", help="how many (1)")
+    _bid(add)
+    _dry_run(add)
+    remove = _add(
+        commands,
+        "removenode",
+        "remove_node",
+        "take nodes out of a cluster",
+        "What they are at is finished first; nothing is lost.",
+        old=["rn"],
+    )
+    _name(remove)
+    remove.add_argument(
+        "nodes", nargs="*", metavar="NODE", help="such as node002 (default: the last one)"
+    )
+    remove.add_argument(
+        "-s", "--size", type=int, default=1, metavar="N", help="how many of the last ones (1)"
+    )
+    remove.add_argument(
+        "-f", "--force", action="store_true", help="at once: what runs there is done elsewhere"
+    )
+    remove.add_argument(
+        "--within", type=float, default=10, metavar="MINUTES", help="the longest wait (10)"
+    )
 
 
-def check_config(arguments: argparse.Namespace) -> int:
-    """Check the configuration, and print what its templates mean."""
-    config = load_config(arguments)
-    print(config.path)
-    for template in config.templates.values():
-        print()
-        print("\n".join(describe(template, is_default=template.name == config.default_template)))
-    return 0
+def _add_looks(commands: Any) -> None:
+    _add(
+        commands,
+        "list",
+        "list_clusters",
+        "list all clusters and their nodes",
+        "",
+        old=["listclusters", "lc"],
+    )
+    status = _add(commands, "status", "status", "show what a cluster is doing", "Once.")
+    _name(status)
+    dashboard = _add(
+        commands,
+        "dashboard",
+        "dashboard",
+        "show what a cluster is doing, again and again",
+        "Nodes, engines, queue, and cost so far. Ctrl-C ends it, and not the cluster.",
+    )
+    _name(dashboard)
+    dashboard.add_argument(
+        "--every", type=float, metavar="SECONDS", help="(default: REFRESH_INTERVAL)"
+    )
+    logs = _add(commands, "logs", "logs", "show the ends of the logs of all nodes", "")
+    _name(logs)
+    logs.add_argument("--node", metavar="NODE", help="of this node only")
+    logs.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="how many (20)")
 
 
-def load_config(arguments: argparse.Namespace) -> Config:
-    """Read the configuration of the command line; its warnings go to standard error."""
-    from mscourse.cluster.config import read_config
+def _add_work(commands: Any) -> None:
+    for name, run, old in (("sshmaster", "ssh_master", "sm"), ("sshnode", "ssh_node", "sn")):
+        where = "the master" if name == "sshmaster" else "a node"
+        login = _add(
+            commands, name, run, f"log in to {where}", "Or run a command there.", old=[old]
+        )
+        login.add_argument("-u", "--user", metavar="USER", help="as this user")
+        login.add_argument(
+            "-A",
+            "--forward-agent",
+            action="store_true",
+            help="let it use the keys of your ssh agent, to reach other machines",
+        )
+        _name(login)
+        if name == "sshnode":
+            login.add_argument("node", metavar="NODE", help="such as node001")
+        login.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    run_ = _add(commands, "run", "run", "run a command on all nodes at once", "")
+    run_.add_argument("--node", metavar="NODE", help="on this node only")
+    run_.add_argument(
+        "--timeout", type=float, default=600, metavar="S", help="the longest it may take (600)"
+    )
+    _name(run_)
+    run_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    for name, where, paths in (
+        ("put", "to the master, or to another node", "FILES... TARGET"),
+        ("get", "from the master, or from another node", "FILES... TARGET"),
+    ):
+        copy = _add(
+            commands, name, name, f"copy files {where}", f"With rsync. The paths are {paths}."
+        )
+        copy.add_argument("--node", metavar="NODE", help="another node than the master")
+        _name(copy)
+        copy.add_argument("paths", metavar="PATH", nargs="+", help="the last one is the target")
 
-    config = read_config(arguments.config)
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return config
+
+def _add_aws(commands: Any) -> None:
+    create = _add(
+        commands,
+        "createkey",
+        "create_key",
+        "make a key pair at EC2",
+        "Its private half is written to a file that only you can read.",
+        old=["ck"],
+    )
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("-o", "--output", required=True, metavar="FILE", help="the private key")
+    remove = _add(commands, "removekey", "remove_key", "remove a key pair from EC2", "", old=["rk"])
+    remove.add_argument("name", metavar="NAME")
+    prices = _add(
+        commands,
+        "spothistory",
+        "spot_history",
+        "show what spot instances cost",
+        "Now, at most and on average, in each zone.",
+        old=["shi"],
+    )
+    prices.add_argument("types", metavar="TYPE", nargs="+", help="such as c5.xlarge")
+    prices.add_argument("-d", "--days", type=float, default=7, help="how far back (7)")
+    prices.add_argument("-r", "--region", metavar="REGION", help="another region")
+    prices.add_argument("-p", "--plot", metavar="FILE.png", help="draw them, too")
 
 
-def describe(template: ClusterSettings, *, is_default: bool = False) -> list[str]:
-    """Describe a template in lines, a setting each."""
-    from mscourse.cluster.table import CLUSTER, as_text
+def _add(
+    commands: Any, name: str, run: str, help_: str, more: str, old: list[str] | None = None
+) -> argparse.ArgumentParser:
+    """Add a command; `run` is its function in `commands`, `old` its names at StarCluster."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        aliases=old or [],
+        help=help_,
+        description=f"{help_[0].upper()}{help_[1:]}. {more}".strip(),
+    )
+    parser.set_defaults(run=_later(run))
+    return parser
 
-    lines = [f"[cluster {template.name}]" + ("  (the default)" if is_default else "")]
-    for setting in CLUSTER.settings:
-        if setting.name in ("EXTENDS", "PLUGINS") or setting.only not in (None, template.provider):
-            continue  # their meaning is in the other settings
-        value = as_text(getattr(template, setting.attribute), setting.unset)
-        lines.append(f"  {setting.name:<21} {value}")
-    return lines
+
+def _later(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        module = importlib.import_module("mscourse.cluster.commands")
+        return int(getattr(module, name)(arguments))
+
+    return run
+
+
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the cluster's name")
+
+
+def _bid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-b",
+        "--bid",
+        type=float,
+        metavar="USD",
+        help="rent spot instances for at most so much per hour each (SPOT_BID)",
+    )
+
+
+def _dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be done, and what it costs"
+    )

@@ -172,6 +172,10 @@ class ClusterSettings:
         None: as the other nodes.
     spot_bid : float or None
         The most that one node may cost, in USD per hour; None: on demand, not spot.
+    wheels : pathlib.Path or None
+        A folder of wheels here, from which nodes install; None: the package index.
+    node_python : str or None
+        An interpreter on the nodes that has all packages; None: an environment is made.
     engines_per_node : int or None
         None: one per core.
     idle_stop_minutes : int
@@ -197,6 +201,8 @@ class ClusterSettings:
     volumes: tuple[Volume, ...] = ()
     permissions: tuple[Permission, ...] = ()
     packages: tuple[str, ...] = ()
+    wheels: Path | None = None
+    node_python: str | None = None
     data_folder: str = "~/data"
     engines_per_node: int | None = None
     idle_stop_minutes: int = 30

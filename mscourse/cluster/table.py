@@ -405,6 +405,20 @@ CLUSTER = SectionKind(
             unset="none",
             example="xgboost, numpy>=2,<3",
         ),
+        Setting(
+            "WHEELS",
+            LocalPath(),
+            "a folder of wheels on this machine, for nodes that reach no package index",
+            unset="the package index",
+            example="~/wheels",
+        ),
+        Setting(
+            "NODE_PYTHON",
+            NodePath(),
+            "a Python on the nodes that has all packages; then nothing is installed",
+            unset="an environment of its own",
+            example="/opt/course/bin/python",
+        ),
         Setting("DATA_FOLDER", NodePath(in_home=True), "where each node keeps its copy of splits"),
         Setting(
             "ENGINES_PER_NODE",

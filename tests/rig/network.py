@@ -2,27 +2,38 @@
 
 ::
 
-    this process          laptop       node001      node002
+    this process          laptop       node001      i-0123...
     10.77.n.1 ── bridge ── eth0 ...     eth0         eth0
-                           10.77.n.10   10.77.n.11   10.77.n.12
+                           10.77.n.10   10.77.n.11   172.31.n.12
 
-A machine has its own network, host name and process tree; it shares the file system, as if all
-machines had been set up from the same image. The network of this process gets one more link, the
-bridge, with an address that the machines reach. They reach nothing else.
+A machine (`boot`) has its own network, host name and process tree; it shares the file system, as if
+all machines had been set up from the same image. A server (`boot_server`) has files of its own as
+well, and an sshd. The network of this process gets one more link, the bridge, with an address that
+the machines reach. They reach nothing else.
 
-Needs Linux, root, and the commands `ip`, `unshare` and `nsenter` (Debian: iproute2, util-linux).
+Needs Linux, root, and the commands `ip`, `unshare` and `nsenter` (Debian: iproute2, util-linux);
+for servers see `rig.sshd`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import ipaddress
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-_START_TIMEOUT_S = 10
+from rig.machine import Cable, Machine, call, ip
+from rig.server import Server
+
+__all__ = ["Machine", "Network", "Server", "why_not"]
+
+# The addresses that EC2 gives in the network that everybody has there.
+_CLOUD = "172.31.0.0/16"
+
+# In memory, but only as much as there are files.
+_DISK_BYTES = 1 << 30
 
 
 def why_not() -> str | None:
@@ -44,154 +55,106 @@ def why_not() -> str | None:
 class Network:
     """A bridge and the machines on it; use it in a ``with`` block.
 
+    Parameters
+    ----------
+    hidden : sequence of path
+        Folders of this computer that the servers find empty, so that a test can prove that
+        nothing relies on a file system that all share.
+
     Attributes
     ----------
     address : str
         Where this process is on the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hidden: Sequence[Path] = ()) -> None:
+        self._hidden = hidden
         self._number = _free_number()
         self.bridge = f"mscourse{self._number}"
         self.address = self.address_of(1)
         self._machines: list[Machine] = []
 
     def __enter__(self) -> Network:
-        _ip("link", "add", self.bridge, "type", "bridge")
-        _ip("address", "add", f"{self.address}/24", "dev", self.bridge)
-        _ip("link", "set", self.bridge, "up")
+        ip("link", "add", self.bridge, "type", "bridge")
+        ip("address", "add", f"{self.address}/24", "dev", self.bridge)
+        ip("link", "set", self.bridge, "up")
         return self
 
     def __exit__(self, *exception: object) -> None:
         for machine in self._machines:
-            machine.power_off()
-        _ip("link", "delete", self.bridge)
+            machine.remove()
+        ip("link", "delete", self.bridge)
 
     def address_of(self, place: int) -> str:
         return f"10.77.{self._number}.{place}"
 
+    def cloud_address_of(self, place: int) -> str:
+        """Give an address that an instance of EC2 could have, and no other run on this computer."""
+        return f"172.31.{self._number}.{place}"
+
     def boot(self, name: str) -> Machine:
         """Add a machine with this host name."""
-        place = len(self._machines)
-        link = f"ms{self._number}-{place}"
-        machine = Machine(name, self.address_of(10 + place), self.bridge, link)
+        machine = Machine(name, self._next_address(), self._next_cable())
         self._machines.append(machine)
         machine.power_on()
         return machine
 
+    def boot_server(
+        self,
+        name: str,
+        *,
+        authorized_key: str,
+        address: str | None = None,
+        metadata: Path | None = None,
+        disk_bytes: int = _DISK_BYTES,
+    ) -> Server:
+        """Add a server with this host name; come back when one can log in.
 
-class Machine:
-    """A computer of the pretend network."""
-
-    def __init__(self, name: str, address: str, bridge: str, link: str) -> None:
-        self.name = name
-        self.address = address
-        self._bridge = bridge
-        self._link = link  # the end of its cable that is in the bridge
-        self._cord: subprocess.Popen[bytes] | None = None
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def power_on(self) -> None:
-        # The first process of the machine, with which all others end. It ends itself when its
-        # standard input does: also when this process is killed.
-        self._cord = subprocess.Popen(
-            [
-                *("unshare", "--net", "--uts", "--pid", "--mount-proc", "--fork"),
-                *("sh", "-c", f"hostname {self.name} && echo && exec cat"),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # unshare complains when its child is killed
-            start_new_session=True,
+        Parameters
+        ----------
+        name : str
+            Its host name.
+        authorized_key : str
+            The public key of who may log in as root.
+        address : str, optional
+            Where it is, if not at the next address of this network: in 172.31.0.0/16. Two runs on
+            this computer cannot have the same one at the same time (see `cloud_address_of`).
+        metadata : path, optional
+            A file of instance metadata; with it, the machine has a service that tells them.
+        disk_bytes : int
+            How much it can store.
+        """
+        server = Server(
+            name,
+            address or self._next_address(),
+            self._next_cable(),
+            authorized_key=authorized_key,
+            metadata=metadata,
+            hidden=self._hidden,
+            disk_bytes=disk_bytes,
         )
-        assert self._cord.stdout is not None
-        self._cord.stdout.readline()
-        first = self._first_process()
-        # The others remember the card of an address, so it stays the same when it boots again.
-        card = "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
-        _ip(
-            *("link", "add", self._link, "type", "veth"),
-            *("peer", "name", "eth0", "address", card, "netns", first),
+        if address is not None:
+            assert ipaddress.ip_address(address) in ipaddress.ip_network(_CLOUD), address
+            # Only this address: the computer's own network may be one of these as well.
+            ip("route", "add", f"{address}/32", "dev", self.bridge, "src", self.address)
+        self._machines.append(server)
+        server.power_on()
+        return server
+
+    def _next_address(self) -> str:
+        return self.address_of(10 + len(self._machines))
+
+    def _next_cable(self) -> Cable:
+        return Cable(
+            self.bridge,
+            link=f"ms{self._number}-{len(self._machines)}",
+            networks=(self.address_of(0) + "/24", _CLOUD),
         )
-        self.heal()
-        self.call("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
-        self.call("ip", "link", "set", "lo", "up")
-        self.call("ip", "link", "set", "eth0", "up")
-
-    def power_off(self) -> None:
-        """End all its processes at once. The network still gets to know: connections are closed."""
-        if self._cord is None:
-            return
-        assert self._cord.stdin is not None
-        assert self._cord.stdout is not None
-        os.kill(int(self._first_process()), 9)
-        self._cord.stdin.close()
-        self._cord.wait()
-        self._cord.stdout.close()
-        self._cord = None
-        for process in self._started:
-            process.wait()
-        self._started.clear()
-        # The kernel takes its end of the cable away a little later; a boot must not find it.
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _ip("link", "delete", self._link)
-
-    def vanish(self) -> None:
-        """Be gone without a word, as when the power fails or a spot instance is taken back."""
-        self.cut()
-        self.power_off()
-
-    def cut(self) -> None:
-        """Cut its connection: what is sent is lost in silence, and nobody is told."""
-        _ip("link", "set", self._link, "nomaster")
-
-    def heal(self) -> None:
-        """Connect it (again)."""
-        _ip("link", "set", self._link, "master", self._bridge, "up")
-
-    def start(
-        self, command: Sequence[str], *, environment: Mapping[str, str], log: Path
-    ) -> subprocess.Popen[bytes]:
-        """Start a command in the background; it ends with the machine, or before."""
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [*self._inside(), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **environment},
-            )
-        self._started.append(process)
-        return process
-
-    def call(self, *command: str) -> str:
-        """Run a command to its end and give what it printed."""
-        return _call(*self._inside(), *command)
-
-    def _inside(self) -> list[str]:
-        return [
-            *("nsenter", "--target", self._first_process()),
-            *("--net", "--uts", "--pid", "--mount", "--"),
-        ]
-
-    def _first_process(self) -> str:
-        assert self._cord is not None, f"{self.name} is off"
-        children = Path(f"/proc/{self._cord.pid}/task/{self._cord.pid}/children")
-        return children.read_text().split()[0]
-
-
-def _ip(*arguments: str) -> None:
-    _call("ip", *arguments)
-
-
-def _call(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
-    return done.stdout
 
 
 def _free_number() -> int:
     """Choose a network that no other run on this computer uses."""
-    links = _call("ip", "-brief", "link")
-    return next(n for n in range(100, 250) if f"mscourse{n} " not in links)
+    links = call("ip", "-brief", "link")
+    # Two that look at the same time should not find the same one.
+    numbers = [100 + (os.getpid() + n) % 150 for n in range(150)]
+    return next(n for n in numbers if f"mscourse{n} " not in links)

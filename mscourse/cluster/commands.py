@@ -1,0 +1,287 @@
+# ruff: noqa: T201 (commands print)
+"""What the commands of ``mscourse cluster`` do. Results go to standard output, news to error."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mscourse.cluster import views
+from mscourse.cluster.config import find_config, read_config
+from mscourse.cluster.manager import Manager
+from mscourse.cluster.nodes import MASTER, Node
+from mscourse.cluster.settings import ClusterSettings, Config
+from mscourse.cluster.table import CLUSTER, as_text
+from mscourse.cluster.template import template, write_template
+from mscourse.errors import ClusterError, NodeError, ParameterError
+
+
+def load_config(arguments: argparse.Namespace) -> Config:
+    """Read the configuration of the command line; its warnings go to standard error."""
+    config = read_config(arguments.config)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return config
+
+
+def manager_of(arguments: argparse.Namespace) -> Manager:
+    """Make a manager that tells what goes on."""
+    start_s = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"[{time.monotonic() - start_s:5.1f} s] {line}", file=sys.stderr, flush=True)
+
+    return Manager(load_config(arguments), tell)
+
+
+def write_config(arguments: argparse.Namespace) -> int:
+    """Write the template of a configuration."""
+    if arguments.output == "-":
+        print(template(), end="")
+        return 0
+    path = find_config(arguments.config if arguments.output is None else arguments.output)
+    write_template(path, overwrite=arguments.force)
+    print(f"Wrote {path}. Edit it, then run `mscourse cluster check`.")
+    return 0
+
+
+def check_config(arguments: argparse.Namespace) -> int:
+    """Check the configuration, and print what its templates mean."""
+    config = load_config(arguments)
+    print(config.path)
+    for each in config.templates.values():
+        print()
+        print("\n".join(describe(each, is_default=each.name == config.default_template)))
+    return 0
+
+
+def describe(settings: ClusterSettings, *, is_default: bool = False) -> list[str]:
+    """Describe a template in lines, a setting each."""
+    lines = [f"[cluster {settings.name}]" + ("  (the default)" if is_default else "")]
+    for setting in CLUSTER.settings:
+        if setting.name in ("EXTENDS", "PLUGINS") or setting.only not in (None, settings.provider):
+            continue  # their meaning is in the other settings
+        value = as_text(getattr(settings, setting.attribute), setting.unset)
+        lines.append(f"  {setting.name:<21} {value}")
+    return lines
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Start a cluster."""
+    manager = manager_of(arguments)
+    request = manager.request(
+        arguments.name,
+        manager.config.template(arguments.template),
+        size=arguments.size,
+        spot_bid=arguments.bid,
+        force_spot_master=arguments.force_spot_master,
+    )
+    if arguments.dry_run:
+        print("\n".join(views.steps(manager.plan(request))))
+        return 0
+    nodes = manager.start(request)
+    print("\n".join(views.list_of_clusters(nodes)))
+    print(f"Use it in Python: mscourse.cluster.connect({arguments.name!r})")
+    missing = len(request.names) - len(nodes)
+    return 1 if missing > 0 else 0
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Stop a cluster."""
+    manager_of(arguments).stop(arguments.name)
+    return 0
+
+
+def terminate(arguments: argparse.Namespace) -> int:
+    """End a cluster for good."""
+    manager = manager_of(arguments)
+    nodes = manager.members(arguments.name)
+    if not arguments.yes:
+        print("\n".join(views.list_of_clusters(nodes)), file=sys.stderr)
+        print(f"To end it for good, type its name ({arguments.name}): ", end="", file=sys.stderr)
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+        if answer.strip() != arguments.name:
+            print("\nNothing was done. (--yes does not ask.)", file=sys.stderr)
+            return 1
+    manager.terminate(arguments.name)
+    return 0
+
+
+def restart(arguments: argparse.Namespace) -> int:
+    """Start all again that runs on the nodes."""
+    nodes = manager_of(arguments).restart(arguments.name)
+    print("\n".join(views.list_of_clusters(nodes)))
+    return 0
+
+
+def list_clusters(arguments: argparse.Namespace) -> int:
+    """List all clusters."""
+    manager = manager_of(arguments)
+    print("\n".join(views.list_of_clusters(manager.nodes())))
+    for line in manager.silent():
+        print(line, file=sys.stderr)
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show what a cluster is doing, once."""
+    manager = manager_of(arguments)
+    reports = manager.report(arguments.name)
+    budget_usd = manager.settings_of([each.node for each in reports]).budget_usd
+    print("\n".join(views.dashboard(arguments.name, reports, budget_usd)))
+    return 1 if any(each.error for each in reports) else 0
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Show what a cluster is doing, again and again."""
+    manager = manager_of(arguments)
+    period_s = arguments.every or manager.config.settings.refresh_interval_s
+    clears = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
+    while True:
+        reports = manager.report(arguments.name)
+        budget_usd = manager.settings_of([each.node for each in reports]).budget_usd
+        lines = views.dashboard(arguments.name, reports, budget_usd)
+        print(clears + "\n".join([*lines, f"(every {period_s} s; Ctrl-C ends it)"]), flush=True)
+        time.sleep(period_s)
+
+
+def add_node(arguments: argparse.Namespace) -> int:
+    """Add nodes."""
+    manager = manager_of(arguments)
+    if arguments.dry_run:
+        request = manager.growth(arguments.name, arguments.size, arguments.bid)
+        print("\n".join(views.steps(manager.plan(request))))
+        return 0
+    nodes = manager.add(arguments.name, arguments.size, arguments.bid)
+    print("\n".join(views.list_of_clusters(nodes)))
+    return 0 if len(nodes) == arguments.size else 1
+
+
+def remove_node(arguments: argparse.Namespace) -> int:
+    """Take nodes out."""
+    manager = manager_of(arguments)
+    names = list(arguments.nodes)
+    if not names:
+        nodes = [node.name for node in manager.members(arguments.name) if not node.is_master]
+        names = nodes[len(nodes) - arguments.size :] if arguments.size <= len(nodes) else []
+        if not names:
+            raise ParameterError(
+                f"{arguments.size} nodes cannot be removed: besides the master there are "
+                f"{len(nodes)}."
+            )
+    manager.remove(arguments.name, names, force=arguments.force, within_s=60.0 * arguments.within)
+    return 0
+
+
+def ssh_master(arguments: argparse.Namespace) -> int:
+    """Log in to the master."""
+    arguments.node = MASTER
+    return ssh_node(arguments)
+
+
+def ssh_node(arguments: argparse.Namespace) -> int:
+    """Log in to a node, or run a command there in this terminal."""
+    manager = manager_of(arguments)
+    node = _node(manager, arguments.name, arguments.node)
+    options = ["-A"] if arguments.forward_agent else []
+    options += ["-t"] if sys.stdin.isatty() else []
+    command = manager.ssh.command(node, *options, user=arguments.user)
+    return subprocess.run([*command, *arguments.command], check=False).returncode
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a command on all nodes, and show what each says."""
+    manager = manager_of(arguments)
+    nodes = _running(manager, arguments.name, arguments.node)
+    script = shlex.join(arguments.command)
+    within_s = arguments.timeout
+    results = manager.ssh.each(
+        nodes, lambda node: manager.ssh.run(node, script, does="it ended", timeout_s=within_s)
+    )
+    for node, result in results.items():
+        print(f"== {node.name}")
+        print(str(result).rstrip(), file=sys.stderr if isinstance(result, NodeError) else None)
+    return 1 if any(isinstance(each, NodeError) for each in results.values()) else 0
+
+
+def put(arguments: argparse.Namespace) -> int:
+    """Copy files to nodes."""
+    manager = manager_of(arguments)
+    *sources, target = arguments.paths
+    nodes = _running(manager, arguments.name, arguments.node or MASTER)
+    results = manager.ssh.each(
+        nodes, lambda node: manager.ssh.rsync(node, sources, target, to_node=True)
+    )
+    return _say_failures(list(results.values()))
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Copy files from a node."""
+    manager = manager_of(arguments)
+    *sources, target = arguments.paths
+    node = _node(manager, arguments.name, arguments.node or MASTER)
+    manager.ssh.rsync(node, sources, target, to_node=False)
+    return 0
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Show the ends of the logs of a node, or of all."""
+    manager = manager_of(arguments)
+    services = manager.services(arguments.name)
+    nodes = _running(manager, arguments.name, arguments.node)
+    results = manager.ssh.each(nodes, lambda node: services.logs(node, arguments.lines))
+    for node, result in results.items():
+        print(f"== {node.name}\n{str(result).rstrip()}")
+    return 1 if any(isinstance(each, NodeError) for each in results.values()) else 0
+
+
+def create_key(arguments: argparse.Namespace) -> int:
+    """Make a key pair at EC2."""
+    from mscourse.cluster.ec2 import Ec2Provider
+
+    path = Path(arguments.output).expanduser()
+    config = load_config(arguments)
+    Ec2Provider(config, None).create_key(arguments.name, path)
+    print(f"Wrote {path}. Name it in {config.path}:")
+    print(f"[key {arguments.name}]\nKEY_LOCATION = {arguments.output}")
+    return 0
+
+
+def remove_key(arguments: argparse.Namespace) -> int:
+    """Remove a key pair from EC2; the file here stays."""
+    from mscourse.cluster.ec2 import Ec2Provider
+
+    Ec2Provider(load_config(arguments), None).remove_key(arguments.name)
+    print(f"EC2 has no key {arguments.name} any more. The file on this machine is still there.")
+    return 0
+
+
+def _node(manager: Manager, cluster: str, name: str) -> Node:
+    nodes = {node.name: node for node in manager.members(cluster)}
+    if name not in nodes:
+        raise ParameterError(f"There is no {name!r} in {cluster!r}. There are: {', '.join(nodes)}.")
+    if nodes[name].state != "running":
+        raise ClusterError(f"{nodes[name]} is {nodes[name].state}.")
+    return nodes[name]
+
+
+def _running(manager: Manager, cluster: str, name: str | None) -> list[Node]:
+    if name is not None:
+        return [_node(manager, cluster, name)]
+    nodes = [node for node in manager.members(cluster) if node.state == "running"]
+    if not nodes:
+        raise ClusterError(f"No node of {cluster!r} is running.")
+    return nodes
+
+
+def _say_failures(results: Sequence[object]) -> int:
+    failures = [each for each in results if isinstance(each, NodeError)]
+    for each in failures:
+        print(each, file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,218 @@
+"""Use a cluster from Python: its client for searches, and its nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterable
+from types import TracebackType
+
+import ipyparallel as ipp
+
+from mscourse.cluster.config import read_config
+from mscourse.cluster.manager import Manager, NodeReport
+from mscourse.cluster.nodes import Node, Progress
+from mscourse.cluster.transfer import Sent, send_splits
+from mscourse.cluster.tunnel import Tunnel
+from mscourse.errors import ClusterError, MSCourseError, NodeError
+from mscourse.splits import Splits
+
+_CONNECTED_WITHIN_S = 60
+
+# How often to look whether a node has been lost.
+_LOOK_PERIOD_S = 15.0
+
+
+def connect(
+    name: str,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    replace_lost: bool = False,
+    progress: Progress | None = None,
+) -> Cluster:
+    """Connect to a cluster that was started with ``mscourse cluster start``.
+
+    All goes through one ssh connection to the master, which is opened again when it breaks.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's name.
+    config : path-like or None
+        The configuration; None looks for it as the command does.
+    replace_lost : bool
+        Whether nodes that are taken away or vanish are replaced while this is open.
+    progress : callable, optional
+        Called with a line of what is going on; by default it is printed.
+
+    Returns
+    -------
+    Cluster
+
+    Raises
+    ------
+    ClusterConfigError
+        If the configuration is wrong.
+    ClusterError
+        If there is no such cluster, or no controller answers.
+
+    Examples
+    --------
+    >>> with mscourse.cluster.connect("mycluster") as cluster:
+    ...     cluster.send(splits)
+    ...     search = mscourse.grid_search(SVC(), params, splits, engines=cluster.client)
+    ...     cluster.add(3)
+    ...     search.wait()
+    """
+    manager = Manager(read_config(config), _printed if progress is None else progress)
+    return Cluster(manager, name, replaces_lost=replace_lost)
+
+
+class Cluster:
+    """A cluster one is connected to. Close it, or use it in a ``with`` block.
+
+    To close it ends the connection and not the cluster, which goes on and costs what it costs.
+
+    Attributes
+    ----------
+    name : str
+        The cluster's name.
+    client : ipyparallel.Client
+        For ``engines=`` of all searches.
+    """
+
+    def __init__(self, manager: Manager, name: str, *, replaces_lost: bool = False) -> None:
+        self.name = name
+        self._manager = manager
+        self._is_closing = threading.Event()
+        nodes = manager.members(name)
+        master = manager.master(name)
+        if master.state != "running":
+            raise ClusterError(
+                f"The cluster {name!r} is {master.state}. Start it: `mscourse cluster start {name}`"
+            )
+        manager.let_me_in(name)
+        connection = manager.services(name).client_connection(master)
+        self._tunnel = Tunnel(manager.ssh, master, connection)
+        try:
+            self.client = ipp.Client(
+                connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
+            )
+        except Exception as error:
+            self._tunnel.close()
+            raise ClusterError(f"The controller of {name!r} does not answer: {error}") from error
+        if replaces_lost:
+            wanted = len([node for node in nodes if not node.is_master])
+            threading.Thread(target=self._replace_lost, args=(wanted,), daemon=True).start()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._is_closing.is_set():
+            return f"<Cluster {self.name!r}: closed>"
+        n_engines = len(self.client)
+        lost = "" if self._tunnel.is_open else ", the connection is lost for the moment"
+        return f"<Cluster {self.name!r}: {n_engines} engines{lost}>"
+
+    def close(self) -> None:
+        """End the connection; a second time does nothing."""
+        if self._is_closing.is_set():
+            return
+        self._is_closing.set()
+        with contextlib.suppress(Exception):  # the connection may be broken
+            self.client.close()
+        self._tunnel.close()
+
+    def nodes(self) -> list[Node]:
+        """List the nodes, the master first."""
+        return self._manager.members(self.name)
+
+    def report(self) -> list[NodeReport]:
+        """Ask all nodes what they say of themselves."""
+        return self._manager.report(self.name)
+
+    def send(self, splits: Splits) -> dict[str, Sent]:
+        """Copy splits to all nodes, once each, check them there, and leave them in memory.
+
+        Nodes that are added later get them from the master before their engines start. What is
+        there already is not sent again.
+
+        Parameters
+        ----------
+        splits : Splits
+            Use them in a search as they are: engines on a node open their own copy.
+
+        Returns
+        -------
+        dict of str to Sent
+            By node.
+
+        Raises
+        ------
+        NodeError
+            If they do not arrive on a node; those that it arrived on keep it.
+        """
+        nodes = [node for node in self.nodes() if node.state == "running"]
+        folder = self._manager.settings_of(nodes).data_folder
+        results = self._manager.ssh.each(
+            nodes, lambda node: send_splits(self._manager.ssh, node, splits, folder)
+        )
+        errors = [each for each in results.values() if isinstance(each, NodeError)]
+        if errors:
+            raise NodeError("\n".join(map(str, errors)))
+        return {node.name: each for node, each in results.items() if isinstance(each, Sent)}
+
+    def add(self, n_nodes: int, *, spot_bid: float | None = None) -> list[Node]:
+        """Add nodes; a search that runs uses their engines at once.
+
+        Parameters
+        ----------
+        n_nodes : int
+            How many.
+        spot_bid : float or None
+            The most that each may cost, in USD per hour; None: as the template says.
+
+        Returns
+        -------
+        list of Node
+            Those that came.
+        """
+        return self._manager.add(self.name, n_nodes, spot_bid)
+
+    def remove(self, names: Iterable[str], *, force: bool = False) -> None:
+        """Take nodes out when what they are at is done, or at once if `force`."""
+        self._manager.remove(self.name, names, force=force)
+
+    def _replace_lost(self, wanted: int) -> None:
+        """Ask for a new node for each that is gone, or is told that it will be."""
+        while not self._is_closing.wait(_LOOK_PERIOD_S):
+            try:
+                reports = self._manager.report(self.name)
+                staying = [
+                    each
+                    for each in reports
+                    if not each.node.is_master
+                    and each.node.state in ("pending", "running")
+                    and not (each.status and (each.status.notice or each.status.state != "working"))
+                ]
+                if len(staying) < wanted:
+                    self._manager.add(self.name, wanted - len(staying))
+            except MSCourseError as error:
+                # It is tried again; the cluster may be on its way out.
+                warnings.warn(f"A node could not be replaced: {error}", stacklevel=1)
+
+
+def _printed(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

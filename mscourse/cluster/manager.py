@@ -1,0 +1,428 @@
+"""Start, grow, shrink and end clusters: the same for all providers of machines.
+
+::
+
+    Manager ──► provider    machines: rented (ec2), or there already (hosts)
+            ──► bootstrap   what a machine needs to be a node
+            ──► services    controller and engines, through the agent of each node
+
+A node that fails does not fail the cluster. A start that fails or is interrupted takes back what
+it has started, or says what is left.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mscourse.cluster.agent import Status
+from mscourse.cluster.bootstrap import Bootstrap, Ready
+from mscourse.cluster.hosts import HostsProvider
+from mscourse.cluster.nodes import (
+    MASTER,
+    Node,
+    Progress,
+    Provider,
+    Request,
+    Step,
+    by_name,
+    node_names,
+)
+from mscourse.cluster.remarks import did_you_mean
+from mscourse.cluster.services import Services
+from mscourse.cluster.settings import ClusterSettings, Config
+from mscourse.cluster.ssh import Ssh
+from mscourse.cluster.transfer import relay_splits
+from mscourse.errors import ClusterError, NodeError, ParameterError
+
+# It becomes a folder, a tag, and part of the name of a security group.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
+
+_DRAINED_WITHIN_S = 600.0
+_LOOK_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """A node, and what it says of itself.
+
+    Attributes
+    ----------
+    node : Node
+    status : Status or None
+        None if nothing runs there, or it does not answer.
+    error : str
+        Why it does not answer; else empty.
+    """
+
+    node: Node
+    status: Status | None
+    error: str = ""
+
+
+class Manager:
+    """Clusters of one configuration.
+
+    Parameters
+    ----------
+    config : Config
+    progress : callable
+        Called with a line of what is going on.
+    """
+
+    def __init__(self, config: Config, progress: Progress) -> None:
+        self.config = config
+        self.ssh = Ssh(config.path.absolute().parent / "known_hosts")
+        self._progress = progress
+        self._providers: dict[str, Provider] = {}
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def provider(self, settings: ClusterSettings) -> Provider:
+        """Give the provider of a template."""
+        kind = settings.provider
+        region = settings.region or ""
+        key = f"{kind} {region}" if kind == "ec2" else kind
+        if key not in self._providers:
+            if kind == "ssh":
+                self._providers[key] = HostsProvider(self.config, self.ssh)
+            else:
+                from mscourse.cluster.ec2 import Ec2Provider
+
+                self._providers[key] = Ec2Provider(self.config, settings)
+        return self._providers[key]
+
+    def nodes(self, cluster: str | None = None) -> list[Node]:
+        """List the nodes of a cluster, or of all."""
+        seen: dict[tuple[str, str], Node] = {}
+        providers = {id(each): each for each in map(self.provider, self.config.templates.values())}
+        for provider in providers.values():
+            for node in provider.nodes(cluster):
+                seen.setdefault((node.cluster, node.name), node)
+        return sorted(seen.values(), key=lambda node: (node.cluster, *by_name(node)))
+
+    def silent(self) -> list[str]:
+        """Tell which hosts did not answer at the latest look, and why."""
+        hosts = [each for each in self._providers.values() if isinstance(each, HostsProvider)]
+        return [text for provider in hosts for text in provider.silent.values()]
+
+    def members(self, cluster: str) -> list[Node]:
+        """List the nodes of a cluster that must exist.
+
+        Raises
+        ------
+        ClusterError
+            If there is none of this name; with those that there are.
+        """
+        nodes = [node for node in self.nodes(cluster) if node.state != "terminated"]
+        if not nodes:
+            there = sorted({node.cluster for node in self.nodes()})
+            raise ClusterError(
+                f"There is no cluster {cluster!r}.{did_you_mean(cluster, there)} "
+                + (f"There are: {', '.join(there)}." if there else "There are none.")
+                + "".join(f"\n{text}" for text in self.silent())
+            )
+        return nodes
+
+    def master(self, cluster: str) -> Node:
+        """Give the master of a cluster."""
+        for node in self.members(cluster):
+            if node.is_master:
+                return node
+        raise ClusterError(
+            f"The cluster {cluster!r} has lost its master. What is left of it costs money: "
+            f"`mscourse cluster terminate {cluster}`."
+        )
+
+    def settings_of(self, nodes: Sequence[Node]) -> ClusterSettings:
+        """Give the template that a cluster was started with."""
+        return self.config.template(nodes[0].template)
+
+    def let_me_in(self, cluster: str) -> None:
+        """Have the cluster's firewall know the address of this machine, which may have changed."""
+        settings = self.settings_of(self.members(cluster))
+        self.provider(settings).allow_me(cluster)
+
+    def services(self, cluster: str) -> Services:
+        """Give what runs on the nodes of a cluster."""
+        return Services(self.ssh, cluster)
+
+    def report(self, cluster: str) -> list[NodeReport]:
+        """Ask all nodes of a cluster what they say of themselves."""
+        nodes = self.members(cluster)
+        running = [node for node in nodes if node.state == "running"]
+        answers = self.ssh.each(running, self.services(cluster).status)
+        reports = []
+        for node in nodes:
+            answer = answers.get(node)
+            if isinstance(answer, NodeError):
+                reports.append(NodeReport(node, None, str(answer)))
+            else:
+                reports.append(NodeReport(node, answer))
+        return reports
+
+    # -- starting --------------------------------------------------------------------------------
+
+    def request(
+        self,
+        cluster: str,
+        settings: ClusterSettings,
+        *,
+        size: int | None = None,
+        spot_bid: float | None = None,
+        force_spot_master: bool = False,
+    ) -> Request:
+        """Say what a start asks a provider for; None is what the template says."""
+        if not _NAME.fullmatch(cluster):
+            raise ParameterError(
+                f"{cluster!r} cannot be the name of a cluster: it must be of at most 40 letters, "
+                "digits and -, and begin with a letter."
+            )
+        size = settings.cluster_size if size is None else size
+        if size < 1:
+            raise ParameterError(f"A cluster has at least one node, the master; not {size}.")
+        return Request(
+            cluster,
+            settings,
+            [MASTER, *node_names(size - 1)],
+            settings.spot_bid if spot_bid is None else spot_bid,
+            force_spot_master or settings.force_spot_master,
+        )
+
+    def plan(self, request: Request) -> list[Step]:
+        """Tell what a request would do, and cost; nothing is changed."""
+        return self.provider(request.settings).plan(request)
+
+    def start(self, request: Request) -> list[Node]:
+        """Start a cluster, or one that was stopped again; give its nodes that work.
+
+        Raises
+        ------
+        ClusterError
+            If there is such a cluster already, or none could be started. Nothing is left of it,
+            or the error says what.
+        """
+        cluster = request.cluster
+        provider = self.provider(request.settings)
+        there = [node for node in self.nodes(cluster) if node.state != "terminated"]
+        running = [node for node in there if node.state in ("pending", "running")]
+        if running:
+            raise ClusterError(
+                f"There is a cluster {cluster!r} already, of {len(running)} nodes. Let it grow "
+                f"with `mscourse cluster addnode {cluster}`, or choose another name."
+            )
+        names = [name for name in request.names if name not in {node.name for node in there}]
+        begun: list[Node] = []
+        try:
+            begun += provider.start(there, self._progress) if there else []
+            if names:
+                rest = Request(
+                    cluster, request.settings, names, request.spot_bid, request.force_spot_master
+                )
+                begun += provider.launch(rest, self._progress)
+            return self._set_up(begun, request.settings, None)
+        except BaseException:
+            if not there:  # one that was stopped is not ended for good
+                self._take_back(begun, request.settings, is_all=True)
+            raise
+
+    def add(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> list[Node]:
+        """Add nodes to a cluster, also while it works; give those that came."""
+        if n_nodes < 1:
+            raise ParameterError(f"At least one node can be added, not {n_nodes}.")
+        request = self.growth(cluster, n_nodes, spot_bid)
+        provider = self.provider(request.settings)
+        begun: list[Node] = []
+        try:
+            begun += provider.launch(request, self._progress)
+            return self._set_up(begun, request.settings, self.master(cluster))
+        except BaseException:
+            self._take_back(begun, request.settings, is_all=False)
+            raise
+
+    def growth(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> Request:
+        """Say what `add` asks a provider for."""
+        there = self.members(cluster)
+        self.master(cluster)
+        settings = self.settings_of(there)
+        names = node_names(n_nodes, [node.name for node in there])
+        return Request(
+            cluster, settings, names, settings.spot_bid if spot_bid is None else spot_bid
+        )
+
+    def _set_up(
+        self, nodes: list[Node], settings: ClusterSettings, master: Node | None
+    ) -> list[Node]:
+        """Make machines nodes that work; give those that do, and take the others back."""
+        cluster = nodes[0].cluster
+        services = self.services(cluster)
+        bootstrap = Bootstrap(self.ssh, settings)
+        deadline_s = time.monotonic() + settings.start_timeout_s
+        self._progress(f"Setting up {_counted(nodes)} ...")
+        prepared = self.ssh.each(nodes, lambda node: bootstrap.prepare(node, deadline_s))
+        ready = {node: each for node, each in prepared.items() if isinstance(each, Ready)}
+        failed = {node: each for node, each in prepared.items() if isinstance(each, NodeError)}
+        new_master = next((node for node in nodes if node.is_master), None)
+        if new_master is not None:
+            if new_master in failed:
+                raise failed[new_master]
+            services.start(new_master, ready[new_master], settings)
+            self._progress("The controller runs on the master.")
+        master = new_master or master
+        assert master is not None
+        connection = services.engine_connection(master)
+        names = services.sent(master, settings.data_folder)
+
+        def join(node: Node) -> None:
+            services.introduce(node, connection)
+            services.write_orders(node, ready[node], settings)
+            missing = set(names) - set(services.sent(node, settings.data_folder))
+            relay_splits(self.ssh, master, node, sorted(missing), settings.data_folder)
+            services.start(node, ready[node], settings)
+
+        others = [node for node in ready if not node.is_master]
+        joined = self.ssh.each(others, join)
+        failed |= {node: each for node, each in joined.items() if isinstance(each, NodeError)}
+        for node, error in failed.items():
+            self._progress(f"{node.name} did not come: {error}")
+        if failed:
+            self._take_back(list(failed), settings, is_all=False)
+        working = [node for node in nodes if node not in failed]
+        everybody = {node.name: node for node in [*self.nodes(cluster), *working]}
+        services.write_bill(master, everybody.values())
+        self._progress(f"{_counted(working)} of {cluster} work.")
+        return working
+
+    def _take_back(self, nodes: Sequence[Node], settings: ClusterSettings, *, is_all: bool) -> None:
+        """Undo the start of nodes, as far as it got."""
+        if not nodes:
+            return
+        self._progress(f"Taking {_counted(nodes)} back ...")
+        provider = self.provider(settings)
+        if settings.provider == "ssh":
+            self._clear(nodes)
+        provider.terminate(nodes, self._progress)
+        if is_all:
+            provider.clean_up(nodes[0].cluster, self._progress)
+
+    def _clear(self, nodes: Sequence[Node]) -> None:
+        """End what runs on hosts, and remove its files; those that do not answer are named."""
+        services = self.services(nodes[0].cluster)
+
+        def clear(node: Node) -> None:
+            services.stop(node)
+            services.remove(node)
+
+        # A start that was interrupted has cancelled its own connections.
+        ssh = Ssh(self.config.path.absolute().parent / "known_hosts")
+        services = Services(ssh, nodes[0].cluster)
+        for node, error in ssh.each(nodes, clear).items():
+            if error is not None:
+                self._progress(f"What {node.name} has could not be removed: {error}")
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def remove(
+        self,
+        cluster: str,
+        names: Iterable[str],
+        *,
+        force: bool = False,
+        within_s: float = _DRAINED_WITHIN_S,
+    ) -> None:
+        """Take nodes out of a cluster, when what they are at is done.
+
+        Parameters
+        ----------
+        cluster : str
+        names : iterable of str
+            Such as ``"node002"``; not the master.
+        force : bool
+            Whether what runs there is given up: other nodes do it again.
+        within_s : float
+            After so many seconds it is given up anyway.
+        """
+        there = {node.name: node for node in self.members(cluster)}
+        nodes = []
+        for name in names:
+            if name == MASTER:
+                raise ParameterError(
+                    "Without the master there is no cluster. End all of it with "
+                    f"`mscourse cluster terminate {cluster}`."
+                )
+            if name not in there:
+                raise ParameterError(
+                    f"There is no {name!r} in {cluster!r}.{did_you_mean(name, there)} "
+                    f"There are: {', '.join(there)}."
+                )
+            nodes.append(there[name])
+        services = self.services(cluster)
+        settings = self.settings_of(nodes)
+        if not force:
+            self._say_errors(self.ssh.each(nodes, services.drain))
+            self._wait_until_drained(cluster, nodes, within_s)
+        self._say_errors(self.ssh.each(nodes, services.stop))
+        if settings.provider == "ssh":
+            self._clear(nodes)
+        self.provider(settings).terminate(nodes, self._progress)
+        gone = {node.name for node in nodes}
+        rest = [node for name, node in there.items() if name not in gone]
+        services.write_bill(self.master(cluster), rest)
+        self._progress(f"{', '.join(node.name for node in nodes)} left {cluster}.")
+
+    def _wait_until_drained(self, cluster: str, nodes: Sequence[Node], within_s: float) -> None:
+        services = self.services(cluster)
+        deadline_s = time.monotonic() + within_s
+        said = ""
+        while time.monotonic() < deadline_s:
+            statuses = self.ssh.each(nodes, services.status)
+            busy = [
+                f"{node.name} ({status.n_busy} at work)"
+                for node, status in statuses.items()
+                if isinstance(status, Status) and status.state not in ("drained", "stopped")
+            ]
+            if not busy:
+                return
+            line = f"Waiting for {', '.join(busy)}"
+            if line != said:
+                self._progress(line)
+                said = line
+            time.sleep(_LOOK_PERIOD_S)
+        self._progress(f"Not all was done within {within_s:.0f} s; other nodes do it again.")
+
+    def stop(self, cluster: str) -> None:
+        """Stop a cluster so that it can be started again."""
+        nodes = self.members(cluster)
+        running = [node for node in nodes if node.state == "running"]
+        self._say_errors(self.ssh.each(running, self.services(cluster).stop))
+        self.provider(self.settings_of(nodes)).stop(nodes, self._progress)
+        self._progress(f"{cluster} is stopped.")
+
+    def terminate(self, cluster: str) -> None:
+        """End a cluster for good, with what is on its nodes."""
+        nodes = self.members(cluster)
+        settings = self.settings_of(nodes)
+        provider = self.provider(settings)
+        if settings.provider == "ssh":
+            self._clear(nodes)
+        provider.terminate(nodes, self._progress)
+        provider.clean_up(cluster, self._progress)
+        self._progress(f"{cluster} is gone.")
+
+    def restart(self, cluster: str) -> list[Node]:
+        """End all that runs on the nodes, and start it again."""
+        nodes = [node for node in self.members(cluster) if node.state == "running"]
+        self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
+        return self._set_up(nodes, self.settings_of(nodes), None)
+
+    def _say_errors(self, results: dict[Node, Any]) -> None:
+        for each in results.values():
+            if isinstance(each, NodeError):
+                self._progress(str(each))
+
+
+def _counted(nodes: Sequence[Node]) -> str:
+    return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"

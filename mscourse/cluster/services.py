@@ -1,0 +1,222 @@
+"""Start, stop and ask what runs on the nodes of a cluster: their agents, from here.
+
+A node keeps what belongs to a cluster in ``~/.mscourse/clusters/NAME``: what it is to do, what it
+says of itself, its logs, and the keys of the controller.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mscourse.cluster import agent
+from mscourse.cluster.bootstrap import Ready
+from mscourse.cluster.nodes import Node
+from mscourse.cluster.settings import ClusterSettings
+from mscourse.cluster.ssh import Ssh
+from mscourse.errors import NodeError
+
+# The first import on a new machine reads everything from its disk.
+_AGENT_WITHIN_S = 90
+
+# The agent gives its engines 5 s.
+_STOPPED_WITHIN_S = 20
+
+_LOG_LINES = 15
+
+# All scripts begin with these. A process of this number may be another one after a reboot.
+_PRELUDE = """\
+folder=%(folder)s
+is_alive() {
+    pid=$(cat "$folder/agent.lock" 2>/dev/null) && [ -n "$pid" ] &&
+        ps -p "$pid" -o args= 2>/dev/null | grep -q mscourse.cluster.agent
+}
+"""
+
+_START = """\
+if is_alive; then echo "An agent looks after this node already." >&2; exit 1; fi
+mkdir -p "$folder/logs" "$folder/profile/security" %(data_folder)s
+chmod 700 "$folder"
+rm -f "$folder"/stop "$folder"/draining "$folder"/busy-* "$folder"/status.json
+cd ~
+export PYTHONPATH=%(package)s
+setsid nohup %(python)s -m mscourse.cluster.agent "$folder" \
+    >>"$folder/logs/agent.log" 2>&1 </dev/null &
+for _ in $(seq %(tries)d); do
+    if grep -q '"state": "working"' "$folder/status.json" 2>/dev/null; then exit 0; fi
+    if [ -e "$folder/status.json" ] && ! is_alive; then break; fi
+    sleep 0.2
+done
+tail -n %(lines)d "$folder"/logs/*.log >&2
+exit 1
+"""
+
+_STOP = """\
+touch "$folder/stop" 2>/dev/null || exit 0
+for _ in $(seq %(tries)d); do is_alive || exit 0; sleep 0.2; done
+kill -9 "$pid"
+"""
+
+_STATUS = """\
+if is_alive; then cat "$folder/status.json"; else echo; fi
+"""
+
+
+def folder_of(cluster: str) -> str:
+    """Name the folder of a cluster on a node, relative to the home folder."""
+    return f".mscourse/clusters/{cluster}"
+
+
+class Services:
+    """What runs on the nodes of a cluster.
+
+    Parameters
+    ----------
+    ssh : Ssh
+    cluster : str
+        Its name.
+    """
+
+    def __init__(self, ssh: Ssh, cluster: str) -> None:
+        self._ssh = ssh
+        self._folder = folder_of(cluster)
+
+    def write_orders(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
+        """Tell a node what it is to do, once it is started."""
+        rented = node.instance_type is not None
+        orders = agent.Orders(
+            cluster=node.cluster,
+            node=node.name,
+            template=node.template,
+            host=str(node.host),
+            is_master=node.is_master,
+            n_engines=settings.engines_per_node,
+            address=ready.address,
+            data_folder=settings.data_folder,
+            python=ready.python,
+            package_folder=ready.package_folder,
+            idle_stop_s=60.0 * settings.idle_stop_minutes,
+            budget_usd=settings.budget_usd,
+            halts=("sudo", "-n", "shutdown", "-h", "now") if rented else (),
+            has_metadata=rented,
+        )
+        self._ssh.run(node, f"mkdir -p {self._folder}", does="the node had a folder")
+        content = json.dumps(asdict(orders), indent=1).encode()
+        self._ssh.write(node, f"{self._folder}/{agent.ORDERS}", content)
+
+    def start(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
+        """Have a node work; a master has its controller when this returns.
+
+        Raises
+        ------
+        NodeError
+            With the ends of its logs, if it does not.
+        """
+        self.write_orders(node, ready, settings)
+        script = _START % {
+            "data_folder": quoted_path(settings.data_folder),
+            "package": shlex.quote(ready.package_folder),
+            "python": shlex.quote(ready.python),
+            "tries": _AGENT_WITHIN_S * 5,
+            "lines": _LOG_LINES,
+        }
+        self._run(node, script, "its engines ran", timeout_s=_AGENT_WITHIN_S + 30)
+
+    def stop(self, node: Node) -> None:
+        """End the engines and the controller of a node; a second time does nothing."""
+        script = _STOP % {"tries": _STOPPED_WITHIN_S * 5}
+        self._run(node, script, "its engines ended")
+
+    def drain(self, node: Node) -> None:
+        """Have the engines of a node take nothing more, and end when they are done."""
+        self._run(node, 'touch "$folder/draining"', "it was told to take nothing more")
+
+    def remove(self, node: Node) -> None:
+        """Remove what the cluster has on a node, once that is stopped."""
+        script = 'rm -rf "$folder"'
+        self._run(node, script, "its files were removed")
+
+    def status(self, node: Node) -> agent.Status | None:
+        """Ask a node what it says of itself; None if nothing runs there."""
+        printed = self._run(node, _STATUS, "it told its state", timeout_s=20).strip()
+        return agent.Status(**json.loads(printed)) if printed else None
+
+    def logs(self, node: Node, n_lines: int) -> str:
+        """Fetch the last lines of each log of a node."""
+        return self._run(node, f'tail -n {n_lines} "$folder"/logs/*.log', "it gave its logs")
+
+    def client_connection(self, master: Node) -> dict[str, Any]:
+        """Fetch what a client needs to connect to the controller."""
+        return self._connection(master, agent.CLIENT_CONNECTION)
+
+    def engine_connection(self, master: Node) -> dict[str, Any]:
+        """Fetch what an engine needs to connect to the controller."""
+        return self._connection(master, agent.ENGINE_CONNECTION)
+
+    def introduce(self, node: Node, connection: Mapping[str, Any]) -> None:
+        """Give a node what its engines need to connect to the controller."""
+        security = f"{self._folder}/profile/security"
+        self._ssh.run(node, f"mkdir -p {security}", does="the node had a folder")
+        content = json.dumps(connection).encode()
+        self._ssh.write(node, f"{self._folder}/{agent.ENGINE_CONNECTION}", content)
+
+    def write_bill(self, master: Node, nodes: Iterable[Node]) -> None:
+        """Tell the master what its machines cost; those that are gone stay on the bill."""
+        printed = self._run(master, 'cat "$folder/bill.json" 2>/dev/null || echo "[]"', "it paid")
+        content = json.dumps(updated_bill(json.loads(printed), nodes, time.time())).encode()
+        self._ssh.write(master, f"{self._folder}/bill.json", content)
+
+    def sent(self, node: Node, data_folder: str) -> list[str]:
+        """List the folders of data that were sent to a node."""
+        script = f"ls -1 {quoted_path(data_folder)} 2>/dev/null || true"
+        return self._ssh.run(node, script, does="it listed its data").split()
+
+    def _connection(self, master: Node, path: str) -> dict[str, Any]:
+        try:
+            printed = self._run(master, f'cat "$folder"/{path}', "it told how to connect")
+            content: dict[str, Any] = json.loads(printed)
+        except (NodeError, ValueError) as error:
+            raise NodeError(f"{master}: No controller runs there.\n{error}") from error
+        return content
+
+    def _run(self, node: Node, script: str, does: str, timeout_s: float = 60.0) -> str:
+        prelude = _PRELUDE % {"folder": f"$HOME/{self._folder}"}
+        return self._ssh.run(node, prelude + script, does=does, timeout_s=timeout_s)
+
+
+def updated_bill(
+    bill: Sequence[Mapping[str, Any]], nodes: Iterable[Node], now_s: float
+) -> list[dict[str, Any]]:
+    """Bring a bill up to date: who is new begins to cost, who is gone has ended.
+
+    Parameters
+    ----------
+    bill : sequence of dict
+        See `mscourse.cluster.usage.cost_usd`.
+    nodes : iterable of Node
+        Those that there are now.
+    now_s : float
+        Of ``time.time``.
+    """
+    running = {node.id: node for node in nodes if node.state in ("pending", "running")}
+    updated = []
+    for each in bill:
+        has_ended = each["to_s"] is None and each["id"] not in running
+        updated.append({**each, "to_s": now_s} if has_ended else dict(each))
+    open_ids = {each["id"] for each in updated if each["to_s"] is None}
+    for node in running.values():
+        if node.id not in open_ids and node.usd_per_hour is not None:
+            started = node.launched_at
+            from_s = now_s if started is None else started.timestamp()
+            entry = {"id": node.id, "usd_per_hour": node.usd_per_hour, "from_s": from_s}
+            updated.append({**entry, "to_s": None})
+    return updated
+
+
+def quoted_path(path: str) -> str:
+    """Quote a path for bash, in which ~/ means the home folder."""
+    return '"$HOME"/' + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)

@@ -1,0 +1,331 @@
+"""Reach nodes with the OpenSSH of this machine: run scripts there, and copy files.
+
+One connection per call, no password is ever asked for, and every call has a deadline. What
+somebody has set up in ``~/.ssh/config`` holds here too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from mscourse.cluster.nodes import Node
+from mscourse.errors import NodeError
+
+Result = TypeVar("Result")
+
+# A host that is there answers within a second or two, also on another continent.
+_CONNECT_WITHIN_S = 10
+
+# What most commands take is far less; what takes longer says so.
+_COMMAND_WITHIN_S = 60.0
+
+# Each is a process of its own, and waits more than it works.
+_MOST_AT_ONCE = 32
+
+# Exit status of ssh itself, when it is not that of the command.
+_SSH_FAILED = 255
+
+_LINES_SHOWN = 12
+
+_HINTS = (
+    ("Permission denied", "The host refuses the key: see KEYNAME, and the user in HOSTS."),
+    ("timed out", ("Is it switched on, and does a firewall let you in? Your address may have "
+     "changed: `mscourse cluster start` again lets the new one in.")),
+    ("Connection refused", "No ssh server answers there (yet)."),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", ("If the machine was set up anew, remove its line "
+     "from the file that is named above.")),
+    ("Could not resolve", "There is no host of this name: see HOSTS."),
+    ("bad permissions", "Only you may be able to read a private key: chmod 600 it."),
+)  # fmt: skip
+
+
+class Ssh:
+    """Runs ssh, scp and rsync.
+
+    Parameters
+    ----------
+    known_hosts : pathlib.Path
+        Where the keys of new hosts are noted. A host whose key has changed is refused. Those in
+        ``~/.ssh/known_hosts`` are known, too.
+    """
+
+    def __init__(self, known_hosts: Path) -> None:
+        self._known_hosts = known_hosts
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+
+    def command(self, node: Node, *options: str, user: str | None = None) -> list[str]:
+        """Make the beginning of a command line, the host included.
+
+        Parameters
+        ----------
+        node : Node
+            It must have a host.
+        *options : str
+            Further options of ssh.
+        user : str or None
+            Who logs in; None: as its host says.
+        """
+        if node.host is None:
+            raise NodeError(f"{node} has no address (it is {node.state}).")
+        words = ["ssh", *self._options(node), *options]
+        if node.host.port is not None:
+            words += ["-p", str(node.host.port)]
+        who = user or node.host.user
+        if who is not None:
+            words += ["-l", who]
+        return [*words, "--", node.host.name]
+
+    def _options(self, node: Node) -> list[str]:
+        files = f'"{self._known_hosts}" ~/.ssh/known_hosts'
+        options = {
+            "BatchMode": "yes",  # never ask
+            "ConnectTimeout": str(_CONNECT_WITHIN_S),
+            "ServerAliveInterval": "5",
+            "ServerAliveCountMax": "4",
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": files,
+            "LogLevel": "ERROR",
+        }
+        if node.instance_type is not None:
+            # Rented machines get the addresses of earlier ones; their ids are never used again.
+            options["HostKeyAlias"] = node.id
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        if node.key is not None:
+            words += ["-i", str(node.key.key_location), "-o", "IdentitiesOnly=yes"]
+        return words
+
+    def run(
+        self,
+        node: Node,
+        script: str,
+        *,
+        does: str,
+        timeout_s: float = _COMMAND_WITHIN_S,
+        user: str | None = None,
+    ) -> str:
+        """Run a script of bash on a node; give what it printed.
+
+        Parameters
+        ----------
+        node : Node
+        script : str
+            Travels through standard input, so that no shell reads it but bash.
+        does : str
+            What it does, for errors: "the controller was started".
+        timeout_s : float
+        user : str or None
+            Who logs in; None: as its host says.
+
+        Raises
+        ------
+        NodeError
+            If it cannot be reached, the script fails, or does not end in time.
+        """
+        command = [*self.command(node, user=user), "exec bash -s"]
+        return self._call(node, command, ("set -eu\n" + script).encode(), does, timeout_s).decode(
+            errors="replace"
+        )
+
+    def write(self, node: Node, path: str, content: bytes) -> None:
+        """Write a file that only its owner can read; it has its name when it is whole.
+
+        Parameters
+        ----------
+        path : str
+            On the node; relative to the home folder.
+        """
+        name = shlex.quote(path)
+        command = [
+            *self.command(node),
+            f"sh -c {shlex.quote(f'umask 077; cat > {name}.new && mv {name}.new {name}')}",
+        ]
+        self._call(node, command, content, f"{path} was written", _COMMAND_WITHIN_S)
+
+    def unpack(self, node: Node, folder: str, files: Iterable[tuple[Path, str]]) -> None:
+        """Copy files in one stream, for a node that may have no rsync yet.
+
+        Parameters
+        ----------
+        folder : str
+            On the node; relative to the home folder.
+        files : iterable of (pathlib.Path, str)
+            The file here, and its name in that folder.
+        """
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6) as archive:
+            for path, name in files:
+                archive.add(path, name, recursive=False)
+        where = shlex.quote(folder)
+        command = [*self.command(node), f"mkdir -p {where} && tar -xzf - -C {where}"]
+        self._call(node, command, stream.getvalue(), f"{folder} was filled", 5 * _COMMAND_WITHIN_S)
+
+    def relay(self, source: Node, target: Node, script: str, reader: str, *, does: str) -> None:
+        """Pipe what a command on one node prints into a command on another one, through here."""
+        sends = subprocess.Popen(
+            [*self.command(source), script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        with self._registered(sends):
+            takes = subprocess.run(
+                [*self.command(target), reader], stdin=sends.stdout, capture_output=True
+            )
+            assert sends.stdout is not None
+            assert sends.stderr is not None
+            sends.stdout.close()
+            said = sends.stderr.read()
+            sends.stderr.close()
+            sends.wait()
+        if sends.returncode:
+            raise _failure(source, does, sends.returncode, said)
+        if takes.returncode:
+            raise _failure(target, does, takes.returncode, takes.stderr)
+
+    def rsync(
+        self,
+        node: Node,
+        sources: Sequence[str],
+        target: str,
+        *,
+        to_node: bool,
+        options: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> str:
+        """Copy files with rsync: what is there already and has not changed is not sent.
+
+        Parameters
+        ----------
+        node : Node
+        sources : sequence of str
+            Paths here if `to_node`, else there.
+        target : str
+            Path there if `to_node`, else here.
+        to_node : bool
+            The direction.
+        options : sequence of str
+            Of rsync, besides ``-a``.
+        timeout_s : float or None
+            None: as long as it takes, as long as the connection lives.
+        """
+        if shutil.which("rsync") is None:
+            raise NodeError("There is no rsync on this machine. Install it to copy files.")
+        *shell, _, host = self.command(node)
+        there = f"[{host}]" if ":" in host else host
+        if to_node:
+            places = [*sources, f"{there}:{target}"]
+        else:
+            places = [*(f"{there}:{source}" for source in sources), target]
+        command = ["rsync", "-a", "-e", shlex.join(shell), *options, "--", *places]
+        does = f"{', '.join(sources)} came to {target}"
+        return self._call(node, command, None, does, timeout_s).decode(errors="replace")
+
+    def wait_for(self, node: Node, deadline_s: float, *, user: str | None = None) -> None:
+        """Wait until one can log in.
+
+        Parameters
+        ----------
+        deadline_s : float
+            Of ``time.monotonic``.
+
+        Raises
+        ------
+        NodeError
+            If it does not answer until then; with what it said last.
+        """
+        while True:
+            try:
+                self.run(node, "true", does="ssh answered", timeout_s=20, user=user)
+                return
+            except NodeError as error:
+                if time.monotonic() > deadline_s or self._is_cancelled:
+                    raise
+                if "HOST IDENTIFICATION HAS CHANGED" in str(error):
+                    raise
+            time.sleep(0.5)
+
+    def each(
+        self, nodes: Iterable[Node], function: Callable[[Node], Result]
+    ) -> dict[Node, Result | NodeError]:
+        """Call a function for all nodes at once; give for each what it returned, or its error.
+
+        An interruption ends what is under way.
+        """
+        nodes = list(nodes)
+        with ThreadPoolExecutor(min(_MOST_AT_ONCE, max(1, len(nodes)))) as executor:
+            futures = {node: executor.submit(function, node) for node in nodes}
+            results: dict[Node, Result | NodeError] = {}
+            try:
+                for node, future in futures.items():
+                    try:
+                        results[node] = future.result()
+                    except NodeError as error:
+                        results[node] = error
+            except BaseException:
+                self._cancel()
+                for future in futures.values():
+                    future.cancel()
+                raise
+        return results
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        with self._lock:
+            for process in self._running:
+                process.kill()
+
+    @contextlib.contextmanager
+    def _registered(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        with self._lock:
+            self._running.add(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def _call(
+        self, node: Node, command: Sequence[str], given: bytes | None, does: str,
+        timeout_s: float | None,
+    ) -> bytes:  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with self._registered(process):
+            try:
+                printed, said = process.communicate(given, timeout_s)
+            except subprocess.TimeoutExpired:
+                raise NodeError(
+                    f"{node}: It took longer than {timeout_s:.0f} s until {does}."
+                ) from None
+            finally:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            raise _failure(node, does, process.returncode, said)
+        return printed
+
+
+def _failure(node: Node, does: str, status: int, said: bytes) -> NodeError:
+    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    text = "\n".join(f"  {line}" for line in lines[-_LINES_SHOWN:])
+    hint = next((hint for sign, hint in _HINTS if sign in text), "")
+    if status == _SSH_FAILED:
+        what = "It cannot be reached by ssh."
+    else:
+        what = f"A command failed (exit status {status}) before {does}."
+    return NodeError(f"{node}: {what} {hint}".rstrip() + (f"\n{text}" if text else ""))

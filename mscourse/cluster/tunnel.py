@@ -1,0 +1,168 @@
+"""Reach a controller through one ssh process, which is started again when it ends.
+
+::
+
+    ipyparallel.Client ─→ 127.0.0.1:local ports ─→ ssh ═ port 22 ═→ master ─→ controller
+
+ipyparallel's own tunnels are one ssh process for each port, and nobody looks after them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mscourse.cluster.nodes import Node
+from mscourse.cluster.ssh import Ssh
+from mscourse.errors import NodeError
+
+# The ports of a controller that a client speaks to, by their names in the connection file.
+_PORTS = ("registration", "control", "mux", "task", "iopub", "notification", "broadcast")
+
+_UP_WITHIN_S = 30.0
+_LOOK_PERIOD_S = 0.05
+
+# A connection that was lost may stay away for a while; the host need not be asked all the time.
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+
+
+class Tunnel:
+    """Forwards the ports of a controller to this machine, until it is closed.
+
+    While the connection is lost, what is sent waits, and goes on when it is back: the local ports
+    stay the same.
+
+    Parameters
+    ----------
+    ssh : Ssh
+    node : Node
+        The master.
+    connection : mapping
+        What the controller has written for its clients.
+
+    Attributes
+    ----------
+    connection : dict
+        The same, for clients on this machine.
+    n_restarts : int
+        How often the connection was lost.
+    """
+
+    def __init__(self, ssh: Ssh, node: Node, connection: Mapping[str, Any]) -> None:
+        self._node = node
+        remote = str(connection["interface"]).partition("://")[2]
+        forwards: list[str] = []
+
+        def forwarded(port: int) -> int:
+            local = _free_port()
+            forwards.extend(["-L", f"127.0.0.1:{local}:{remote}:{port}"])
+            return local
+
+        self.connection = dict(connection)
+        for name in _PORTS:
+            port = connection[name]
+            several = isinstance(port, list)
+            local = [forwarded(each) for each in port] if several else forwarded(port)
+            self.connection[name] = local
+        # A client on another host than "location" would want a tunnel of its own.
+        self.connection |= {
+            "interface": "tcp://127.0.0.1",
+            "location": socket.gethostname(),
+            "ssh": "",
+        }
+        # It ends with what it reads: also if this process is killed.
+        self._command = [
+            *ssh.command(node, "-T", "-o", "ExitOnForwardFailure=yes", *forwards),
+            "exec cat",
+        ]
+        self.n_restarts = 0
+        self._is_closing = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        self._thread = threading.Thread(target=self._supervise, name="mscourse-tunnel", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection stands now."""
+        return self._process is not None and self._process.poll() is None
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        self._is_closing.set()
+        process = self._process
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.kill()
+            process.wait()
+
+    def _open(self) -> None:
+        """Start ssh, and wait until it forwards."""
+        said = tempfile.TemporaryFile()
+        self._process = process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            # Ctrl-C is for the notebook's cell, not for the connection.
+            start_new_session=True,
+        )
+        port = self.connection["registration"]
+        deadline_s = time.monotonic() + _UP_WITHIN_S
+        with said:
+            while not self._is_closing.is_set():
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    return
+                if process.poll() is not None or time.monotonic() > deadline_s:
+                    process.kill()
+                    process.wait()
+                    said.seek(0)
+                    text = said.read().decode(errors="replace").strip()
+                    raise NodeError(f"{self._node}: No tunnel could be opened. {text}".strip())
+                time.sleep(_LOOK_PERIOD_S)
+
+    def _supervise(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._is_closing.is_set():
+            assert self._process is not None
+            self._process.wait()
+            if self._is_closing.wait(pause_s):
+                return
+            self.n_restarts += 1
+            try:
+                self._open()
+                pause_s = _FIRST_PAUSE_S
+            except NodeError:
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def connection_file(folder: Path, connection: Mapping[str, Any]) -> Path:
+    """Write a connection for other clients of this machine; only its owner can read it."""
+    path = folder / "ipcontroller-client.json"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(connection, file)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,584 @@
+"""A pretend EC2: moto's, served on this computer, with what moto lacks in front of it.
+
+::
+
+    boto3 ── http ── faults, checks, tokens, prices ── moto ── instances that boot, end, vanish
+                                                                    │
+                                                     hooks: on_running, on_ended, on_notice
+
+What it adds: errors on demand, answers that are lost, a history of spot prices, the price list,
+the current Ubuntu, tokens that make a call repeatable, checks that moto leaves out, and time:
+machines that boot slowly or never, that end slowly, and spot instances that are taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.sax.saxutils import escape
+
+# moto reads it when it is asked for images the first time: without, it has none, and is fast.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.base_backend import BackendDict
+from moto.core.model_instances import reset_model_data
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import StateReason
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+SECRET = "fake-secret-that-nobody-may-see"
+UBUNTU = {"x86_64": "ami-00000000000000a64", "arm64": "ami-0000000000000arm0"[:17] + "a4e4"}
+UBUNTU = {"x86_64": "ami-0000000000000a640", "arm64": "ami-0000000000000a4e0"}
+
+_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+_MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
+_PENDING, _RUNNING, _SHUTTING_DOWN, _TERMINATED, _STOPPING, _STOPPED = 0, 16, 32, 48, 64, 80
+_STATES = {
+    _PENDING: "pending",
+    _RUNNING: "running",
+    _SHUTTING_DOWN: "shutting-down",
+    _TERMINATED: "terminated",
+    _STOPPING: "stopping",
+    _STOPPED: "stopped",
+}
+
+# USD per hour of a spot instance on an ordinary day in the first zone.
+_SPOT_USD = {"c5.xlarge": 0.07, "c5a.xlarge": 0.06, "m5.xlarge": 0.08, "c7g.xlarge": 0.05}
+_ZONES = ("a", "b", "c")
+_PRICE_HOURS = 6
+_PRICE_DAYS = 7
+_PAGE = 40
+
+Parameters = Mapping[str, str]
+Start = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that was made; the parameters are as they travel, ``Filter.1.Value.1``."""
+
+    action: str
+    parameters: Parameters
+
+    def tags(self, kind: str) -> dict[str, str]:
+        """The tags that things of this kind get by the call."""
+        for key, value in self.parameters.items():
+            if re.fullmatch(r"TagSpecification\.\d+\.ResourceType", key) and value == kind:
+                start = key.removesuffix("ResourceType") + "Tag."
+                names = [k for k in self.parameters if k.startswith(start) and k.endswith(".Key")]
+                return {
+                    self.parameters[name]: self.parameters[name.removesuffix("Key") + "Value"]
+                    for name in names
+                }
+        return {}
+
+
+@dataclass
+class _Fault:
+    action: str
+    code: str
+    times: float
+    containing: str
+    status: int
+    message: str
+    is_answer_lost: bool
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+@dataclass(eq=False)
+class FakeEc2:
+    """Use it in a ``with`` block, which also sets the environment so that boto3 finds it.
+
+    Attributes
+    ----------
+    region : str
+    public_addresses : bool
+        Whether instances have public addresses; without, they are reached at their private ones.
+    boots_after_s, ends_after_s : float
+        How long instances are pending, and shutting down or stopping.
+    never_boots : set of str
+        Nodes that stay pending for ever.
+    dies : dict
+        Nodes that end instead of running, and the code of the reason.
+    spot_usd : dict
+        Spot prices by (type, zone) that differ from the ordinary ones.
+    on_demand_usd : dict
+        The price list, by type; empty: it cannot be asked, as in most accounts of a course.
+    on_running, on_ended, on_notice : callable
+        Hooks, called in threads: with an instance (a dict with InstanceId, PrivateIpAddress, Tags,
+        KeyName and UserData) that runs; with the id of one that was stopped or has ended; with the
+        id of one that is about to be taken back, and when.
+    on_call : callable
+        Called with each call before it is answered.
+    calls : list of Call
+    """
+
+    region: str = "us-east-1"
+    public_addresses: bool = True
+    boots_after_s: float = 0.0
+    ends_after_s: float = 0.0
+    never_boots: set[str] = field(default_factory=set)
+    dies: dict[str, str] = field(default_factory=dict)
+    spot_usd: dict[tuple[str, str], float] = field(default_factory=dict)
+    on_demand_usd: dict[str, float] = field(default_factory=dict)
+    on_running: Callable[[dict[str, Any]], None] = lambda instance: None
+    on_ended: Callable[[str], None] = lambda instance_id: None
+    on_notice: Callable[[str, datetime], None] = lambda instance_id, when: None
+    on_call: Callable[[Call], None] = lambda call: None
+    calls: list[Call] = field(default_factory=list)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self._faults: list[_Fault] = []
+        self._tokens: dict[str, tuple[Parameters, bytes]] = {}
+        self._timers: set[threading.Timer] = set()
+        self._before = contextlib.ExitStack()
+        self._lock = threading.RLock()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to find this EC2, and nothing of a real one."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "AKIAFAKEFAKEFAKEFAKE",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "MSCOURSE_MY_ADDRESS": "203.0.113.7",
+        }
+
+    def __enter__(self) -> FakeEc2:
+        self.reset()
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server(
+            "127.0.0.1", 0, self, threaded=True, request_handler=_SilentHandler
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.port}"
+        unset = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_PROFILE")
+        self._before.enter_context(_environment(self.environment, unset))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._before.close()
+        for timer in list(self._timers):
+            timer.cancel()
+            timer.join()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self.reset()
+
+    # What tests ask for
+
+    def fail(
+        self,
+        action: str,
+        code: str,
+        *,
+        times: float = float("inf"),
+        containing: str = "",
+        message: str = "",
+        is_answer_lost: bool = False,
+    ) -> None:
+        """Let calls fail.
+
+        Parameters
+        ----------
+        action, code : str
+            The call, and the error.
+        times : float
+            How often; by default always.
+        containing : str
+            Only calls with a parameter that has this text.
+        is_answer_lost : bool
+            Do what is asked, and answer with the error all the same.
+        """
+        status = {"InsufficientInstanceCapacity": 500, "InternalError": 500}.get(code, 400)
+        if code in ("RequestLimitExceeded", "Throttling"):
+            status = 503
+        self._faults.append(
+            _Fault(action, code, times, containing, status, message or f"{code}.", is_answer_lost)
+        )
+
+    def add_key(self, name: str) -> None:
+        self._backend.create_key_pair(name, "ed25519", {})
+
+    def add_image(
+        self, image_id: str, *, architecture: str = "x86_64", deprecated_at: str | None = None
+    ) -> None:
+        image = Ami(
+            self._backend,
+            image_id,
+            name=f"ubuntu-24.04-{architecture}",
+            architecture=architecture,
+            public=True,
+            virtualization_type="hvm",
+            root_device_type="ebs",
+            region_name=f"{self.region}a",
+        )
+        image.deprecation_time = deprecated_at
+        self._backend.amis[image_id] = image
+
+    def alive(self, cluster: str | None = None) -> dict[str, Any]:
+        """The instances that have not ended, by the names of their nodes."""
+        instances = {}
+        for each in self._instances():
+            tags = _tags(each)
+            if each.state != "terminated" and cluster in (None, tags.get("mscourse:cluster")):
+                instances[tags.get("mscourse:node", each.id)] = each
+        return instances
+
+    def actions(self) -> list[str]:
+        return [call.action for call in self.calls]
+
+    def interrupt(self, instance_id: str, *, after_s: float = 120.0, notice: bool = True) -> None:
+        """Take a spot instance back, after a notice."""
+        if notice:
+            when = datetime.now(UTC) + timedelta(seconds=after_s)
+            self._later(0, self.on_notice, instance_id, when)
+        self._later(after_s, self._take_back, instance_id)
+
+    def shut_down(self, instance_id: str) -> None:
+        """Do what happens when an instance shuts itself down."""
+        instance = self._backend.get_instance(instance_id)
+        code = "Client.InstanceInitiatedShutdown"
+        if instance.instance_initiated_shutdown_behavior == "terminate":
+            self._end(instance, code)
+        else:
+            instance.stop()
+            self._set(instance, _STOPPED, code)
+        self._later(0, self.on_ended, instance_id)
+
+    def reset(self) -> None:
+        """Forget everything that moto knows, and begin with the current Ubuntu."""
+        BackendDict.reset()
+        reset_model_data()
+        for architecture, image_id in UBUNTU.items():
+            self.add_image(image_id, architecture=architecture)
+
+    # What boto3 asks for
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = io.BytesIO(body)
+        is_json = "HTTP_X_AMZ_TARGET" in environ
+        call = _call(environ, body)
+        with self._lock:
+            self.calls.append(call)
+        self.on_call(call)
+        try:
+            fault = self._next_fault(call)
+            if fault is not None and not fault.is_answer_lost:
+                raise _Refused(fault.code, fault.message, fault.status)
+            answer = self._answer(call, environ)
+            if fault is not None:
+                raise _Refused(fault.code, fault.message, fault.status)
+        except _Refused as error:
+            return _reply(start, error.status, _error(error, is_json), is_json)
+        return _reply(start, *answer)
+
+    def _next_fault(self, call: Call) -> _Fault | None:
+        with self._lock:
+            for fault in self._faults:
+                if fault.action != call.action or fault.times <= 0:
+                    continue
+                if any(fault.containing in value for value in call.parameters.values()):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def _answer(self, call: Call, environ: dict[str, Any]) -> tuple[int, bytes, bool]:
+        own = getattr(self, f"_{call.action}", None)
+        if own is not None:
+            return own(call.parameters)
+        check = getattr(self, f"_check_{call.action}", None)
+        if check is not None and (answer := check(call.parameters)) is not None:
+            return 200, answer, False
+        if call.action in ("StartInstances", "StopInstances", "TerminateInstances"):
+            states = {each.id: each.state_code for each in self._instances()}
+        status, content = self._ask_moto(environ)
+        if status == 200:
+            ids = re.findall(rb"<instanceId>(i-[0-9a-f]+)<", content)
+            instances = [self._backend.get_instance(each.decode()) for each in dict.fromkeys(ids)]
+            if call.action == "RunInstances":
+                self._tokens[call.parameters["ClientToken"]] = call.parameters, content
+            if call.action in ("RunInstances", "StartInstances"):
+                for instance in instances:
+                    self._boot(instance)
+            elif call.action == "TerminateInstances":
+                for instance in instances:
+                    if states[instance.id] != _TERMINATED:
+                        self._leave(instance, _SHUTTING_DOWN, _TERMINATED)
+            elif call.action == "StopInstances":
+                for instance in instances:
+                    self._leave(instance, _STOPPING, _STOPPED)
+        if not self.public_addresses:
+            content = re.sub(rb"<(ipAddress|publicIp)>[^<]*</\1>", b"", content)
+        return status, content, "HTTP_X_AMZ_TARGET" in environ
+
+    def _ask_moto(self, environ: dict[str, Any]) -> tuple[int, bytes]:
+        got: list[str] = []
+
+        def start(status: str, headers: object, exception: object = None) -> Callable[..., None]:
+            got.append(status)
+            return lambda data: None
+
+        content = b"".join(self._moto(environ, start))
+        return int(got[0].split()[0]), content
+
+    # What moto does not answer
+
+    def _GetParameter(self, asked: Parameters) -> tuple[int, bytes, bool]:
+        machine = re.search(r"/ubuntu/server/24\.04/stable/current/(\w+)/", asked["Name"])
+        if machine is None:
+            raise _Refused("ParameterNotFound", asked["Name"])
+        value = {"Name": asked["Name"], "Type": "String", "Version": 1}
+        value["Value"] = UBUNTU[_MACHINES[machine[1]]]
+        return 200, json.dumps({"Parameter": value}).encode(), True
+
+    def _GetProducts(self, asked: Parameters) -> tuple[int, bytes, bool]:
+        if not self.on_demand_usd:
+            raise _Refused("AccessDeniedException", "not authorized to perform pricing:GetProducts")
+        filters = {each["Field"]: each["Value"] for each in json.loads(asked["Filters"])}
+        usd = self.on_demand_usd.get(filters["instanceType"])
+        products = [] if usd is None else [_product(usd), _product(0.0)]
+        return 200, json.dumps({"FormatVersion": "aws_v1", "PriceList": products}).encode(), True
+
+    def _DescribeSpotPriceHistory(self, asked: Parameters) -> tuple[int, bytes, bool]:
+        types = [value for key, value in asked.items() if key.startswith("InstanceType.")]
+        since = datetime.fromisoformat(asked["StartTime"])
+        points = [
+            (name, self.region + letter, time_, usd)
+            for name in types
+            for letter in _ZONES
+            for time_, usd in self._spot_prices(name, self.region + letter, since)
+        ]
+        begin = int(asked.get("NextToken") or 0)
+        items = "".join(
+            f"<item><instanceType>{name}</instanceType>"
+            "<productDescription>Linux/UNIX</productDescription>"
+            f"<spotPrice>{usd:.6f}</spotPrice>"
+            f"<timestamp>{time_:%Y-%m-%dT%H:%M:%S.000Z}</timestamp>"
+            f"<availabilityZone>{zone}</availabilityZone></item>"
+            for name, zone, time_, usd in points[begin : begin + _PAGE]
+        )
+        after = str(begin + _PAGE) if begin + _PAGE < len(points) else ""
+        name = "DescribeSpotPriceHistoryResponse"
+        text = (
+            f'<{name} xmlns="{_NAMESPACE}"><requestId>r</requestId>'
+            f"<spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken>{after}</nextToken></{name}>"
+        )
+        return 200, text.encode(), False
+
+    def _spot_prices(
+        self, name: str, zone: str, since: datetime
+    ) -> list[tuple[datetime, float]]:
+        """The newest first, as EC2 does, to the one that held when the time began."""
+        place = _ZONES.index(zone[-1])
+        now = datetime.now(UTC).replace(microsecond=0)
+        prices = []
+        for hours in range(1, 24 * _PRICE_DAYS, _PRICE_HOURS):
+            wave = 1 + 0.15 * place + 0.1 * ((hours * 7919 + place * 31) % 17) / 17
+            usd = _SPOT_USD.get(name, 0.1) * wave
+            prices.append((now - timedelta(hours=hours), self.spot_usd.get((name, zone), usd)))
+            if prices[-1][0] <= since:
+                break
+        return prices
+
+    def spot_price(self, name: str, zone: str) -> float:
+        """The spot price now."""
+        return self._spot_prices(name, zone, datetime.now(UTC))[0][1]
+
+    # What moto does not check
+
+    def _check_RunInstances(self, asked: Parameters) -> bytes | None:
+        token = asked.get("ClientToken", "")
+        if token in self._tokens:
+            before, answer = self._tokens[token]
+            if _without_signature(before) != _without_signature(asked):
+                raise _Refused("IdempotentParameterMismatch", "The token is of another call.")
+            return answer
+        if asked.get("KeyName") not in self._backend.keypairs:
+            name = asked.get("KeyName")
+            raise _Refused("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
+        image = self._backend.amis.get(asked["ImageId"])
+        if image is None:
+            name = asked["ImageId"]
+            raise _Refused("InvalidAMIID.NotFound", f"The image id '[{name}]' does not exist")
+        type_ = asked["InstanceType"]
+        found = self._backend.describe_instance_types([type_])[0]
+        if image.architecture not in found["ProcessorInfo"]["SupportedArchitectures"]:
+            raise _Refused("InvalidParameterValue", "The architectures do not match.")
+        bid = asked.get("InstanceMarketOptions.SpotOptions.MaxPrice")
+        subnet = asked.get("NetworkInterface.1.SubnetId") or asked.get("SubnetId", "")
+        zone = self._backend.get_subnet(subnet).availability_zone
+        if bid is not None and float(bid) < self.spot_price(type_, zone):
+            raise _Refused("SpotMaxPriceTooLow", f"Your Spot request price of {bid} is too low.")
+        return None
+
+    def _check_DeleteSecurityGroup(self, asked: Parameters) -> bytes | None:
+        for instance in self._instances():
+            groups = {group.id for nic in instance.nics.values() for group in nic.group_set}
+            if instance.state != "terminated" and asked["GroupId"] in groups:
+                raise _Refused("DependencyViolation", "resource has a dependent object")
+        return None
+
+    # Machines that come and go
+
+    @property
+    def _backend(self) -> Any:
+        return ec2_backends[DEFAULT_ACCOUNT_ID][self.region]
+
+    def _instances(self) -> list[Any]:
+        return [each for r in self._backend.reservations.copy().values() for each in r.instances]
+
+    def _boot(self, instance: Any) -> None:
+        node = _tags(instance).get("mscourse:node", "")
+        self._set(instance, _PENDING)
+        if node not in self.never_boots:
+            self._later(self.boots_after_s, self._run, instance, node)
+
+    def _run(self, instance: Any, node: str) -> None:
+        if instance.state != "pending":
+            return  # terminated before it ran
+        if node in self.dies:
+            self._end(instance, self.dies[node])
+            return
+        self._set(instance, _RUNNING)
+        self.on_running(
+            {
+                "InstanceId": instance.id,
+                "PrivateIpAddress": instance.private_ip,
+                "Tags": _tags(instance),
+                "KeyName": instance.key_name,
+                "UserData": _text(instance.user_data),
+            }
+        )
+
+    def _leave(self, instance: Any, at_first: int, at_last: int) -> None:
+        def finish() -> None:
+            if instance.state == _STATES[at_first]:
+                self._set(instance, at_last, "Client.UserInitiatedShutdown")
+                self.on_ended(instance.id)
+
+        self._set(instance, at_first, "Client.UserInitiatedShutdown")
+        self._later(self.ends_after_s, finish)
+
+    def _take_back(self, instance_id: str) -> None:
+        instance = self._backend.get_instance(instance_id)
+        if instance.state != "terminated":
+            self._end(instance, "Server.SpotInstanceTermination")
+            self.on_ended(instance_id)
+
+    def _end(self, instance: Any, code: str) -> None:
+        instance.terminate()
+        self._set(instance, _TERMINATED, code)
+
+    def _set(self, instance: Any, state: int, code: str = "") -> None:
+        instance._state.code, instance._state.name = state, _STATES[state]
+        instance.state_reason = StateReason(f"{code}: so it is" if code else "", code)
+
+    def _later(self, after_s: float, do: Callable[..., None], *arguments: object) -> None:
+        def run() -> None:
+            try:
+                do(*arguments)
+            finally:
+                self._timers.discard(timer)
+
+        timer = threading.Timer(after_s, run)
+        timer.daemon = True
+        self._timers.add(timer)
+        timer.start()
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_request(self, *arguments: object) -> None:
+        pass
+
+
+def _call(environ: Mapping[str, Any], body: bytes) -> Call:
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        asked = {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in json.loads(body).items()
+        }
+        return Call(target.rpartition(".")[2], asked)
+    asked = dict(urllib.parse.parse_qsl(body.decode()))
+    return Call(asked.pop("Action", ""), asked)
+
+
+def _reply(start: Start, status: int, content: bytes, is_json: bool) -> list[bytes]:
+    kind = "application/x-amz-json-1.1" if is_json else "text/xml"
+    start(f"{status} X", [("Content-Type", kind), ("Content-Length", str(len(content)))])
+    return [content]
+
+
+def _error(error: _Refused, is_json: bool) -> bytes:
+    if is_json:
+        return json.dumps({"__type": error.code, "message": error.message}).encode()
+    return (
+        f"<Response><Errors><Error><Code>{error.code}</Code><Message>{escape(error.message)}"
+        "</Message></Error></Errors><RequestID>r</RequestID></Response>"
+    ).encode()
+
+
+def _product(usd: float) -> str:
+    """An entry of the price list."""
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{usd:.10f}"}}
+    return json.dumps({"terms": {"OnDemand": {"a": {"priceDimensions": {"b": dimension}}}}})
+
+
+def _tags(instance: Any) -> dict[str, str]:
+    return {each["key"]: each["value"] for each in instance.get_tags()}
+
+
+def _text(user_data: Any) -> str:
+    return user_data.decode() if isinstance(user_data, bytes) else str(user_data or "")
+
+
+def _without_signature(asked: Parameters) -> dict[str, str]:
+    return {key: value for key, value in asked.items() if key not in ("Version", "Signature")}
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str], unset: Iterable[str]) -> Any:
+    before = dict(os.environ)
+    os.environ.update(values)
+    for name in unset:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def wait_until(is_so: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait for something that happens in another thread."""
+    deadline_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline_s, "it has not happened"
+        time.sleep(0.01)
