@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mscourse import __version__
-from mscourse.errors import MSCourseError
+from mscourse.errors import ClusterError, MSCourseError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_search_commands(commands)
     add_lab_commands(commands)
     add_cluster_commands(commands)
+    completion = commands.add_parser(
+        "completion",
+        help="print what a shell needs to complete these commands",
+        description="Print what a shell needs to complete these commands. For bash: "
+        'eval "$(mscourse completion bash)" in ~/.bashrc; for zsh: `mscourse completion zsh` into '
+        "a file _mscourse of a folder in $fpath.",
+    )
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
+    completion.set_defaults(run=_completion)
     return parser
 
 
@@ -77,6 +86,15 @@ def _search_status(options: argparse.Namespace) -> int:
     from mscourse.journalreport import read_journal
 
     print(read_journal(options.journal))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    try:
+        import shtab
+    except ImportError:
+        raise ClusterError("Completion comes with `pip install 'mscourse[cluster]'`.") from None
+    print(shtab.complete(_parser(), options.shell))
     return 0
 
 

@@ -34,7 +34,6 @@ from mscourse.manifest import MANIFEST, Manifest, check_name, checked_folder, re
 from mscourse.split import Metadata, Split
 from mscourse.storedfile import MapMode, told
 
-
 # An engine on a node of a cluster finds the splits that were sent there in this folder.
 DATA_FOLDER_VARIABLE = "MSCOURSE_DATA_FOLDER"
 

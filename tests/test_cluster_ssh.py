@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pytest
 from helpers import wait_until
@@ -93,3 +94,145 @@ def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
     for server in lab.servers:
         assert "mscourse" not in server.call("ps", "-e", "-o", "args")
         assert not list(server.path("/home/root/.mscourse/clusters").iterdir())
+
+
+def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, tmp_path):
+    lab = lab(3)
+    lab.start(size=2)
+    with lab.connect() as cluster:
+        cluster.client.wait_for_engines(2, timeout=20)
+        cluster.send(digits_splits)
+        search = slow_search(digits_splits, cluster.client, 300)
+        [node] = cluster.add(1)
+        assert node.name == "node002"
+        assert wait_until(lambda: "lab03" in hosts_of(search))
+        # It got the data from the master, through here.
+        version = digits_splits.folder_on_nodes
+        assert lab.servers[2].path(f"/home/root/data/{version}/manifest.json").exists()
+        cluster.remove(["node001"])
+        n_there = len([e for e in search.evaluations() if e.host == "lab02"])
+        assert search.wait(60)
+        evaluations = search.evaluations()
+        assert len([e for e in evaluations if e.host == "lab02"]) == n_there > 0
+        assert_complete(search)
+        assert search.n_failed == 0
+        assert [node.name for node in cluster.nodes()] == ["master", "node002"]
+        assert not lab.servers[1].path("/home/root/.mscourse/clusters/room").exists()
+        with pytest.raises(ParameterError, match=r"no 'node02'.*Did you mean node002"):
+            cluster.remove(["node02"])
+        with pytest.raises(ParameterError, match="Without the master"):
+            cluster.remove(["master"])
+    lab.manager().terminate("room")
+
+
+def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
+    lab = lab(3)
+    lab.start()
+    master, cut_off, vanishing = lab.servers
+    with lab.connect() as cluster:
+        cluster.client.wait_for_engines(3, timeout=20)
+        cluster.send(digits_splits)
+        search = slow_search(digits_splits, cluster.client, 200, seconds=0.3)
+        assert wait_until(lambda: len(hosts_of(search)) == 3)
+        vanishing.vanish()
+        cut_off.cut()
+        # Longer than the controller waits for a heart.
+        assert wait_until(lambda: len(cluster.client.ids) == 1, 40)
+        cut_off.heal()
+        assert wait_until(lambda: len(cluster.client.ids) == 2, 40)  # another engine
+        n_before = search.n_done
+        # The way from here to the master is cut as well, and mended.
+        master.cut()
+        time.sleep(1)
+        master.heal()
+        assert search.wait(120)
+        late = search.evaluations()[n_before:]
+        assert {e.host for e in late} == {"lab01", "lab02"}
+        assert_complete(search)
+        reports = {each.node.name: each for each in cluster.report() if each.node.name != "node002"}
+        assert all(each.status.state == "working" for each in reports.values())
+    vanishing.power_on()
+    lab.manager().terminate("room")
+    assert not vanishing.path("/home/root/.mscourse/clusters/room").exists()
+
+
+def test_a_host_that_fails_does_not_fail_the_cluster(lab):
+    lab = lab(3, START_TIMEOUT_S="30")
+    lab.servers[1].power_off()
+    lab.servers[2].path("/home/root/.mscourse").write_text("no folder")
+    lab.path.write_text(
+        lab.path.read_text().replace("START_TIMEOUT_S = 30", "START_TIMEOUT_S = 30")
+    )
+    nodes = lab.start()
+    assert [node.name for node in nodes] == ["master"]
+    said = "\n".join(lab.said)
+    assert "node001 did not come" in said
+    assert "cannot be reached by ssh" in said
+    assert "node002 did not come" in said
+    with pytest.raises(ClusterError, match=r"already, of 1 nodes.*addnode room"):
+        lab.start()
+    lab.manager().terminate("room")
+
+
+def test_a_master_that_fails_ends_the_start(lab):
+    lab = lab(2)
+    lab.servers[0].path("/home/root/.mscourse").write_text("no folder")
+    with pytest.raises(NodeError, match=r"(?s)master.*Not a directory"):
+        lab.start()
+    lab.servers[0].path("/home/root/.mscourse").unlink()
+    assert not lab.manager().nodes()
+    with pytest.raises(ClusterError, match=r"There is no cluster 'room'. There are none"):
+        lab.connect()
+
+
+@pytest.mark.parametrize("when", ["Setting up", "controller runs"])
+def test_an_interrupted_start_leaves_nothing(lab, when):
+    lab = lab(2)
+
+    def interrupt(line: str) -> None:
+        if when in line:
+            raise KeyboardInterrupt
+
+    manager = Manager(lab.config, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        manager.start(manager.request("room", lab.config.template()))
+    assert not lab.manager().nodes()
+    for server in lab.servers:
+        assert "mscourse" not in server.call("ps", "-e", "-o", "args")
+
+
+def slow_search(splits, client, n_evaluations, seconds=0.2):
+    n_candidates = n_evaluations // len(splits)
+    return mscourse.grid_search(
+        Slow(seconds=seconds), {"value": range(n_candidates)}, splits, engines=client
+    )
+
+
+def hosts_of(search):
+    return {e.host for e in search.evaluations()}
+
+
+def assert_complete(search):
+    done = [(e.params["value"], e.split) for e in search.evaluations()]
+    assert len(done) == len(set(done)) == search.n_total
+    assert all(e.test_score == e.params["value"] for e in search.evaluations())
+
+
+class Slow(ClassifierMixin, BaseEstimator):
+    """Takes its time, and scores what it is told to."""
+
+    def __init__(self, seconds=0.0, value=0):
+        self.seconds = seconds
+        self.value = value
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        self.classes_ = sorted(set(y))
+        return self
+
+    def score(self, X, y):
+        return float(self.value)
+
+
+# The nodes do not have this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])

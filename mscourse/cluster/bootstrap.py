@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -36,7 +37,8 @@ _OLDEST_PYTHON = (3, 11)
 _FACTS = """\
 echo "home=$HOME"
 echo "address=$(echo "${SSH_CONNECTION:-}" | cut -d ' ' -f 3)"
-for python in %s; do
+if [ -e ~/.mscourse/packages/%(package)s/complete ]; then echo package=yes; fi
+for python in %(pythons)s; do
     if version=$("$python" -c 'import sys; print("%%d.%%d" %% sys.version_info[:2])' 2>/dev/null)
     then echo "python=$version $(command -v "$python")"; fi
 done
@@ -114,6 +116,7 @@ class _Facts:
 
     home: str
     address: str
+    has_package: bool
     interpreters: dict[str, str]
 
     @property
@@ -159,9 +162,10 @@ class Bootstrap:
         """
         if node.instance_type is not None:
             self._make_account(node, deadline_s)
-        self._ssh.wait_for(node, deadline_s)
-        facts = self._facts(node)
-        package_folder = self._send_package(node)
+        facts = self._facts(node, deadline_s)
+        package_folder = f".mscourse/packages/{self._package_hash}"
+        if not facts.has_package:
+            self._ssh.unpack(node, package_folder, self._package)
         python = self._settings.node_python
         if python is None:
             python = self._make_environment(node, facts)
@@ -186,15 +190,18 @@ class Bootstrap:
                 try:
                     self._ssh.run(node, "true", does="ssh answered", timeout_s=20, user=user)
                 except NodeError as error:
-                    if "Permission denied" not in str(error):
-                        break  # nobody can log in yet
-                    continue
+                    if "Permission denied" in str(error):
+                        continue
+                    break  # nobody can log in yet
                 if user != wanted:
                     self._ssh.run(node, script, does=f"{wanted} had an account", user=user)
                 return
-            self._ssh.wait_for(node, deadline_s)  # raises when time is up
+            if time.monotonic() > deadline_s:
+                # It says itself why not.
+                self._ssh.run(node, "true", does="ssh answered", timeout_s=20, user=wanted)
+            time.sleep(0.5)
 
-    def _facts(self, node: Node) -> _Facts:
+    def _facts(self, node: Node, deadline_s: float) -> _Facts:
         candidates = [
             f"python{_version_here()}",
             "python3",
@@ -205,7 +212,8 @@ class Bootstrap:
         ]
         if self._settings.node_python is not None:
             candidates = [self._settings.node_python]
-        printed = self._ssh.run(node, _FACTS % " ".join(candidates), does="it told what it has")
+        script = _FACTS % {"package": self._package_hash, "pythons": " ".join(candidates)}
+        printed = self._ssh.run_when_up(node, script, deadline_s, does="it told what it has")
         found: dict[str, str] = {}
         interpreters: dict[str, str] = {}
         for line in printed.splitlines():
@@ -215,15 +223,7 @@ class Bootstrap:
                 interpreters.setdefault(path, version)
             else:
                 found[name] = value
-        return _Facts(found["home"], found["address"], interpreters)
-
-    def _send_package(self, node: Node) -> str:
-        folder = f".mscourse/packages/{self._package_hash}"
-        is_there = f"test -e {folder}/complete && echo yes || true"
-        if not self._ssh.run(node, is_there, does="it was asked for the package").strip():
-            self._ssh.unpack(node, folder, self._package)
-            self._ssh.run(node, f"touch {folder}/complete", does="the package was there")
-        return folder
+        return _Facts(found["home"], found["address"], "package" in found, interpreters)
 
     def _make_environment(self, node: Node, facts: _Facts) -> str:
         python = facts.python

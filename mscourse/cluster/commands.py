@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mscourse.cluster import views
 from mscourse.cluster.config import find_config, read_config
@@ -37,6 +39,10 @@ def manager_of(arguments: argparse.Namespace) -> Manager:
         print(f"[{time.monotonic() - start_s:5.1f} s] {line}", file=sys.stderr, flush=True)
 
     return Manager(load_config(arguments), tell)
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def write_config(arguments: argparse.Namespace) -> int:
@@ -155,7 +161,8 @@ def add_node(arguments: argparse.Namespace) -> int:
     """Add nodes."""
     manager = manager_of(arguments)
     if arguments.dry_run:
-        request = manager.growth(arguments.name, arguments.size, arguments.bid)
+        there = manager.members(arguments.name)
+        request = manager.growth(there, arguments.size, arguments.bid)
         print("\n".join(views.steps(manager.plan(request))))
         return 0
     nodes = manager.add(arguments.name, arguments.size, arguments.bid)
@@ -260,6 +267,40 @@ def remove_key(arguments: argparse.Namespace) -> int:
     Ec2Provider(load_config(arguments), None).remove_key(arguments.name)
     print(f"EC2 has no key {arguments.name} any more. The file on this machine is still there.")
     return 0
+
+
+def spot_history(arguments: argparse.Namespace) -> int:
+    """Show what spot instances cost."""
+    from mscourse.cluster.ec2 import Ec2Provider
+
+    config = load_config(arguments)
+    settings = config.templates.get(config.default_template or "", ClusterSettings(""))
+    if arguments.region is not None:
+        settings = replace(settings, region=arguments.region)
+    provider = Ec2Provider(config, settings)
+    prices = provider.spot_history(arguments.types, arguments.days)
+    on_demand = provider.on_demand_prices(arguments.types)
+    print("\n".join(views.spot_prices(prices, on_demand)))
+    missing = [name for name in arguments.types if name not in {e.instance_type for e in prices}]
+    for name in missing:
+        print(f"{name}: no spot instances in {provider.region}.", file=sys.stderr)
+    if arguments.plot and prices:
+        from mscourse.plots.prices import spot_prices
+
+        usd = {name: each.usd_per_hour for name, each in on_demand.items() if each.usd_per_hour}
+        save_picture(spot_prices(prices, on_demand_usd=usd), arguments.plot)
+    return 1 if missing else 0
+
+
+def save_picture(ax: Axes, name: str) -> None:
+    """Save the figure of axes into a file."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    try:
+        figure.savefig(name, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"The picture {name} cannot be written: {error}") from error
+    print(f"Wrote {name}.", file=sys.stderr)
 
 
 def _node(manager: Manager, cluster: str, name: str) -> Node:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 import ipyparallel as ipp
+from traitlets.log import get_logger
 
 from mscourse.cluster.config import read_config
-from mscourse.cluster.manager import Manager, NodeReport
+from mscourse.cluster.manager import Manager, NodeReport, master_of
 from mscourse.cluster.nodes import Node, Progress
 from mscourse.cluster.transfer import Sent, send_splits
 from mscourse.cluster.tunnel import Tunnel
@@ -89,18 +91,19 @@ class Cluster:
         self._manager = manager
         self._is_closing = threading.Event()
         nodes = manager.members(name)
-        master = manager.master(name)
+        master = master_of(nodes)
         if master.state != "running":
             raise ClusterError(
                 f"The cluster {name!r} is {master.state}. Start it: `mscourse cluster start {name}`"
             )
-        manager.let_me_in(name)
+        manager.let_me_in(nodes)
         connection = manager.services(name).client_connection(master)
         self._tunnel = Tunnel(manager.ssh, master, connection)
         try:
-            self.client = ipp.Client(
-                connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
-            )
+            with _without_key_warning():
+                self.client = ipp.Client(
+                    connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
+                )
         except Exception as error:
             self._tunnel.close()
             raise ClusterError(f"The controller of {name!r} does not answer: {error}") from error
@@ -212,6 +215,22 @@ class Cluster:
             except MSCourseError as error:
                 # It is tried again; the cluster may be on its way out.
                 warnings.warn(f"A node could not be replaced: {error}", stacklevel=1)
+
+
+@contextlib.contextmanager
+def _without_key_warning() -> Iterator[None]:
+    """Keep ipyparallel from warning that messages are not signed: CURVE encrypts them instead."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return "signing is disabled" not in record.getMessage()
+
+    logger = get_logger()
+    logger = logger.logger if isinstance(logger, logging.LoggerAdapter) else logger
+    logger.addFilter(is_another)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_another)
 
 
 def _printed(line: str) -> None:

@@ -7,14 +7,18 @@ tell themselves: each keeps that in its home folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mscourse.cluster.agent import ORDERS
 from mscourse.cluster.nodes import Node, Progress, Request, Step, by_name
 from mscourse.cluster.settings import ClusterSettings, Config, Host
 from mscourse.cluster.ssh import Ssh
 from mscourse.errors import NodeError
+
+if TYPE_CHECKING:
+    from mscourse.cluster.ec2volumes import AttachedVolume
 
 # One line for each cluster that a host belongs to: whether its agent lives, and its orders.
 _ASK = f"""\
@@ -97,7 +101,7 @@ class HostsProvider:
     def plan(self, request: Request) -> list[Step]:
         """Tell which hosts would be used; it costs nothing."""
         nodes = self._choose(request, self.nodes(request.cluster))
-        return [Step(f"start engines on {node.host} as {node.name}") for node in nodes]
+        return [Step(f"Start engines on {node.host} as {node.name}") for node in nodes]
 
     def launch(self, request: Request, progress: Progress) -> list[Node]:
         """Choose hosts that are not yet nodes of the cluster, in the order of the template."""
@@ -135,6 +139,10 @@ class HostsProvider:
 
     def allow_me(self, cluster: str) -> None:
         """Do nothing: the hosts have no firewall of ours."""
+
+    def attached_volumes(self, node: Node) -> Sequence[AttachedVolume]:
+        """List none: what is mounted on a host is not ours."""
+        return ()
 
     def clean_up(self, cluster: str, progress: Progress) -> None:
         """Do nothing: a cluster has nothing here but files on its nodes."""

@@ -36,6 +36,7 @@ from mscourse.cluster.services import Services
 from mscourse.cluster.settings import ClusterSettings, Config
 from mscourse.cluster.ssh import Ssh
 from mscourse.cluster.transfer import relay_splits
+from mscourse.cluster.volumes import mount_volume
 from mscourse.errors import ClusterError, NodeError, ParameterError
 
 # It becomes a folder, a tag, and part of the name of a security group.
@@ -127,24 +128,13 @@ class Manager:
             )
         return nodes
 
-    def master(self, cluster: str) -> Node:
-        """Give the master of a cluster."""
-        for node in self.members(cluster):
-            if node.is_master:
-                return node
-        raise ClusterError(
-            f"The cluster {cluster!r} has lost its master. What is left of it costs money: "
-            f"`mscourse cluster terminate {cluster}`."
-        )
-
     def settings_of(self, nodes: Sequence[Node]) -> ClusterSettings:
         """Give the template that a cluster was started with."""
         return self.config.template(nodes[0].template)
 
-    def let_me_in(self, cluster: str) -> None:
-        """Have the cluster's firewall know the address of this machine, which may have changed."""
-        settings = self.settings_of(self.members(cluster))
-        self.provider(settings).allow_me(cluster)
+    def let_me_in(self, nodes: Sequence[Node]) -> None:
+        """Have the firewall of a cluster know this machine's address, which may have changed."""
+        self.provider(self.settings_of(nodes)).allow_me(nodes[0].cluster)
 
     def services(self, cluster: str) -> Services:
         """Give what runs on the nodes of a cluster."""
@@ -231,22 +221,22 @@ class Manager:
 
     def add(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> list[Node]:
         """Add nodes to a cluster, also while it works; give those that came."""
-        if n_nodes < 1:
-            raise ParameterError(f"At least one node can be added, not {n_nodes}.")
-        request = self.growth(cluster, n_nodes, spot_bid)
+        there = self.members(cluster)
+        request = self.growth(there, n_nodes, spot_bid)
         provider = self.provider(request.settings)
         begun: list[Node] = []
         try:
             begun += provider.launch(request, self._progress)
-            return self._set_up(begun, request.settings, self.master(cluster))
+            return self._set_up(begun, request.settings, master_of(there))
         except BaseException:
             self._take_back(begun, request.settings, is_all=False)
             raise
 
-    def growth(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> Request:
-        """Say what `add` asks a provider for."""
-        there = self.members(cluster)
-        self.master(cluster)
+    def growth(self, there: Sequence[Node], n_nodes: int, spot_bid: float | None = None) -> Request:
+        """Say what `add` asks a provider for, of a cluster that has these nodes."""
+        if n_nodes < 1:
+            raise ParameterError(f"At least one node can be added, not {n_nodes}.")
+        cluster = master_of(there).cluster
         settings = self.settings_of(there)
         names = node_names(n_nodes, [node.name for node in there])
         return Request(
@@ -269,18 +259,22 @@ class Manager:
         if new_master is not None:
             if new_master in failed:
                 raise failed[new_master]
+            for volume in self.provider(settings).attached_volumes(new_master):
+                mount_volume(self.ssh, new_master, volume, settings.cluster_user)
+            services.write_orders(new_master, ready[new_master], settings)
             services.start(new_master, ready[new_master], settings)
             self._progress("The controller runs on the master.")
         master = new_master or master
         assert master is not None
         connection = services.engine_connection(master)
-        names = services.sent(master, settings.data_folder)
+        names = set(services.sent(master, settings.data_folder)) if new_master is None else set()
 
         def join(node: Node) -> None:
             services.introduce(node, connection)
             services.write_orders(node, ready[node], settings)
-            missing = set(names) - set(services.sent(node, settings.data_folder))
-            relay_splits(self.ssh, master, node, sorted(missing), settings.data_folder)
+            if names:
+                missing = names - set(services.sent(node, settings.data_folder))
+                relay_splits(self.ssh, master, node, sorted(missing), settings.data_folder)
             services.start(node, ready[node], settings)
 
         others = [node for node in ready if not node.is_master]
@@ -370,7 +364,7 @@ class Manager:
         self.provider(settings).terminate(nodes, self._progress)
         gone = {node.name for node in nodes}
         rest = [node for name, node in there.items() if name not in gone]
-        services.write_bill(self.master(cluster), rest)
+        services.write_bill(master_of(rest), rest)
         self._progress(f"{', '.join(node.name for node in nodes)} left {cluster}.")
 
     def _wait_until_drained(self, cluster: str, nodes: Sequence[Node], within_s: float) -> None:
@@ -422,6 +416,24 @@ class Manager:
         for each in results.values():
             if isinstance(each, NodeError):
                 self._progress(str(each))
+
+
+def master_of(nodes: Sequence[Node]) -> Node:
+    """Give the master of a cluster.
+
+    Raises
+    ------
+    ClusterError
+        If it is gone.
+    """
+    for node in nodes:
+        if node.is_master:
+            return node
+    cluster = nodes[0].cluster
+    raise ClusterError(
+        f"The cluster {cluster!r} has lost its master. What is left of it costs money: "
+        f"`mscourse cluster terminate {cluster}`."
+    )
 
 
 def _counted(nodes: Sequence[Node]) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mscourse.cluster.settings import ClusterSettings, Host, Key
+
+if TYPE_CHECKING:
+    from mscourse.cluster.ec2volumes import AttachedVolume
 
 #: The node that has the controller.
 MASTER = "master"
@@ -149,6 +152,9 @@ class Provider(Protocol):
 
     def allow_me(self, cluster: str) -> None:
         """Let the present address of this machine in, and no earlier one of it."""
+
+    def attached_volumes(self, node: Node) -> Sequence[AttachedVolume]:
+        """List the disks of a node beside its own one."""
 
     def clean_up(self, cluster: str, progress: Progress) -> None:
         """Remove what the cluster had besides machines, when the last one is gone."""

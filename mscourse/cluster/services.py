@@ -104,19 +104,17 @@ class Services:
             halts=("sudo", "-n", "shutdown", "-h", "now") if rented else (),
             has_metadata=rented,
         )
-        self._ssh.run(node, f"mkdir -p {self._folder}", does="the node had a folder")
         content = json.dumps(asdict(orders), indent=1).encode()
         self._ssh.write(node, f"{self._folder}/{agent.ORDERS}", content)
 
     def start(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
-        """Have a node work; a master has its controller when this returns.
+        """Have a node do its orders; a master has its controller when this returns.
 
         Raises
         ------
         NodeError
             With the ends of its logs, if it does not.
         """
-        self.write_orders(node, ready, settings)
         script = _START % {
             "data_folder": quoted_path(settings.data_folder),
             "package": shlex.quote(ready.package_folder),
@@ -159,8 +157,6 @@ class Services:
 
     def introduce(self, node: Node, connection: Mapping[str, Any]) -> None:
         """Give a node what its engines need to connect to the controller."""
-        security = f"{self._folder}/profile/security"
-        self._ssh.run(node, f"mkdir -p {security}", does="the node had a folder")
         content = json.dumps(connection).encode()
         self._ssh.write(node, f"{self._folder}/{agent.ENGINE_CONNECTION}", content)
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from mscourse.cluster.nodes import Node
@@ -35,6 +35,8 @@ _MOST_AT_ONCE = 32
 
 # Exit status of ssh itself, when it is not that of the command.
 _SSH_FAILED = 255
+
+_UNREACHABLE = "It cannot be reached by ssh."
 
 _LINES_SHOWN = 12
 
@@ -142,20 +144,22 @@ class Ssh:
     def write(self, node: Node, path: str, content: bytes) -> None:
         """Write a file that only its owner can read; it has its name when it is whole.
 
+        Its folder is made if it is missing.
+
         Parameters
         ----------
         path : str
             On the node; relative to the home folder.
         """
-        name = shlex.quote(path)
-        command = [
-            *self.command(node),
-            f"sh -c {shlex.quote(f'umask 077; cat > {name}.new && mv {name}.new {name}')}",
-        ]
+        name, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+        script = f"umask 077; mkdir -p {folder} && cat > {name}.new && mv {name}.new {name}"
+        command = [*self.command(node), f"sh -c {shlex.quote(script)}"]
         self._call(node, command, content, f"{path} was written", _COMMAND_WITHIN_S)
 
     def unpack(self, node: Node, folder: str, files: Iterable[tuple[Path, str]]) -> None:
         """Copy files in one stream, for a node that may have no rsync yet.
+
+        The file ``complete`` in the folder comes last.
 
         Parameters
         ----------
@@ -169,7 +173,10 @@ class Ssh:
             for path, name in files:
                 archive.add(path, name, recursive=False)
         where = shlex.quote(folder)
-        command = [*self.command(node), f"mkdir -p {where} && tar -xzf - -C {where}"]
+        command = [
+            *self.command(node),
+            f"mkdir -p {where} && tar -xzf - -C {where} && touch {where}/complete",
+        ]
         self._call(node, command, stream.getvalue(), f"{folder} was filled", 5 * _COMMAND_WITHIN_S)
 
     def relay(self, source: Node, target: Node, script: str, reader: str, *, does: str) -> None:
@@ -231,11 +238,16 @@ class Ssh:
         does = f"{', '.join(sources)} came to {target}"
         return self._call(node, command, None, does, timeout_s).decode(errors="replace")
 
-    def wait_for(self, node: Node, deadline_s: float, *, user: str | None = None) -> None:
-        """Wait until one can log in.
+    def run_when_up(
+        self, node: Node, script: str, deadline_s: float, *, does: str, user: str | None = None
+    ) -> str:
+        """Run a script as soon as one can log in; give what it printed.
 
         Parameters
         ----------
+        node : Node
+        script, does, user : str
+            As of `run`.
         deadline_s : float
             Of ``time.monotonic``.
 
@@ -246,12 +258,10 @@ class Ssh:
         """
         while True:
             try:
-                self.run(node, "true", does="ssh answered", timeout_s=20, user=user)
-                return
+                return self.run(node, script, does=does, timeout_s=20, user=user)
             except NodeError as error:
-                if time.monotonic() > deadline_s or self._is_cancelled:
-                    raise
-                if "HOST IDENTIFICATION HAS CHANGED" in str(error):
+                may_come = _UNREACHABLE in str(error) and "HAS CHANGED" not in str(error)
+                if not may_come or time.monotonic() > deadline_s or self._is_cancelled:
                     raise
             time.sleep(0.5)
 
@@ -325,7 +335,7 @@ def _failure(node: Node, does: str, status: int, said: bytes) -> NodeError:
     text = "\n".join(f"  {line}" for line in lines[-_LINES_SHOWN:])
     hint = next((hint for sign, hint in _HINTS if sign in text), "")
     if status == _SSH_FAILED:
-        what = "It cannot be reached by ssh."
+        what = _UNREACHABLE
     else:
         what = f"A command failed (exit status {status}) before {does}."
     return NodeError(f"{node}: {what} {hint}".rstrip() + (f"\n{text}" if text else ""))

@@ -114,7 +114,7 @@ class Tunnel:
 
     def _open(self) -> None:
         """Start ssh, and wait until it forwards."""
-        said = tempfile.TemporaryFile()
+        said = tempfile.TemporaryFile()  # noqa: SIM115  # closed below, when it is read
         self._process = process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mscourse.cluster.agent import Status
 from mscourse.cluster.manager import NodeReport
 from mscourse.cluster.nodes import Node, Step
+from mscourse.cluster.prices import OnDemandPrice, SpotPrices
 
 # What a node says of itself is a second or two old. Older than this, its agent hangs.
 _FRESH_S = 30.0
@@ -107,6 +108,28 @@ def _remark(status: Status) -> str:
     if status.rebalance is not None:
         return "may be taken away soon (rebalance recommendation)"
     return status.why
+
+
+def spot_prices(prices: Sequence[SpotPrices], on_demand: Mapping[str, OnDemandPrice]) -> list[str]:
+    """Show prices per hour of each type and zone, and what they save."""
+    rows = [["type", "zone", "now", "at most", "on average", "on demand", "saves"]]
+    for each in prices:
+        full_usd = on_demand[each.instance_type].usd_per_hour
+        rows.append(
+            [
+                each.instance_type,
+                each.zone,
+                f"{each.current_usd:.4f}",
+                f"{each.maximum_usd:.4f}",
+                f"{each.average_usd:.4f}",
+                "-" if full_usd is None else f"{full_usd:.4f}",
+                "-" if full_usd is None else f"{100 * (1 - each.average_usd / full_usd):.0f} %",
+            ]
+        )
+    sources = dict.fromkeys(
+        f"{each.instance_type} on demand: {each.source}." for each in on_demand.values()
+    )
+    return [*table(rows), "In USD per hour.", *sources]
 
 
 def steps(planned: Sequence[Step]) -> list[str]:

@@ -1,0 +1,146 @@
+"""Clusters of pretend EC2 instances, from the command line to the last result.
+
+The instances are machines of a pretend network, with real sshd, agents and engines. What answers
+for AWS is moto with what it lacks in front; AWS itself is never asked.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+from helpers import require_system, wait_until
+from rig.cloud import Cloud
+from rig.ec2 import FakeEc2
+from rig.sshd import why_no_ssh
+from sklearn.svm import SVC
+
+import mscourse
+
+N_EVALUATIONS = 200
+GRID = {"C": list(np.logspace(-2, 3, 10)), "gamma": list(np.logspace(-4, -1, 4))}
+
+
+class SlowSVC(SVC):
+    """Learns for real, and takes as long as it is told to, wherever it runs."""
+
+    def __init__(self, seconds=0.0, C=1.0, gamma="scale"):
+        super().__init__(C=C, gamma=gamma)
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        time.sleep(self.seconds)
+        return super().fit(X, y)
+
+
+# The instances do not have this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Account:
+    """An account at the pretend EC2, a configuration, and the command line."""
+
+    def __init__(self, ec2: FakeEc2, cloud: Cloud, folder: Path, key: Path) -> None:
+        self.ec2 = ec2
+        self.cloud = cloud
+        self.config = folder / "cluster.ini"
+        self.config.write_text(
+            f"[key course]\nKEY_LOCATION = {key}\n"
+            "[cluster small]\nKEYNAME = course\nREGION = us-east-1\nCLUSTER_SIZE = 3\n"
+            f"CLUSTER_USER = root\nNODE_PYTHON = {sys.executable}\nENGINES_PER_NODE = 1\n"
+            "NODE_INSTANCE_TYPE = c5.xlarge\nSTART_TIMEOUT_S = 30\n"
+        )
+
+    def run(self, *words: str, given: str = "", status: int = 0) -> str:
+        """Run a command of ``mscourse cluster``; give what it printed."""
+        command = [sys.executable, "-m", "mscourse", "cluster", "--config", str(self.config)]
+        done = subprocess.run(
+            [*command, *words], input=given, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def connect(self, **options):
+        return mscourse.cluster.connect("mycluster", config=self.config, **options)
+
+
+@pytest.fixture
+def account(network, login_key, tmp_path):
+    require_system(why_no_ssh())
+    key, public = login_key
+    with FakeEc2() as ec2:
+        ec2.add_key("course")
+        yield Account(ec2, Cloud(ec2, network, public, tmp_path), tmp_path, key)
+
+
+def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
+    ec2, cloud = account.ec2, account.cloud
+    here = mscourse.grid_search(SlowSVC(), GRID, digits_splits)
+    assert here.wait(120)
+
+    said = account.run("start", "-c", "small", "-s", "3", "-b", "0.2", "mycluster")
+    assert "3 nodes of mycluster work" in said
+    master = ec2.alive()["master"]
+    assert master.lifecycle != "spot"
+    assert ec2.alive()["node001"].lifecycle == "spot"
+
+    with account.connect() as cluster:
+        cluster.client.wait_for_engines(3, timeout=20)
+        cluster.send(digits_splits)
+        search = mscourse.grid_search(
+            SlowSVC(seconds=1.5), GRID, digits_splits, engines=cluster.client
+        )
+        assert search.n_total == N_EVALUATIONS
+
+        # It grows under way, from another process.
+        account.run("addnode", "-s", "2", "-b", "0.2", "mycluster")
+        assert wait_until(lambda: len(cluster.client.ids) == 5)
+        assert wait_until(lambda: len(hosts(search)) == 5)
+
+        # One is taken away with a notice, long enough to finish what it is at.
+        noticed = cloud.servers["node001"]
+        ec2.interrupt(cloud.instance_id("node001"), after_s=25)
+        assert wait_until(lambda: "will be taken away" in account.run("status", "mycluster"), 15)
+        # One vanishes without a word.
+        ec2.interrupt(cloud.instance_id("node002"), after_s=0, notice=False)
+        # One is cut off for longer than the controller waits, and comes back.
+        cut_off = cloud.servers["node003"]
+        cut_off.cut()
+        assert wait_until(lambda: len(cluster.client.ids) == 2, 40)
+        cut_off.heal()
+        assert wait_until(lambda: len(cluster.client.ids) == 3, 40)
+        assert not noticed.is_on
+        # One is removed, which waits for what it is at.
+        account.run("removenode", "mycluster", "node004")
+        assert sorted(ec2.alive("mycluster")) == ["master", "node003"]
+
+        assert search.wait(180)
+        done = [(tuple(e.params.items()), e.split) for e in search.evaluations()]
+        assert len(done) == len(set(done)) == N_EVALUATIONS
+        assert search.n_failed == 0
+        here_scores, there_scores = (
+            {(e.params["C"], e.params["gamma"], e.split): e.test_score for e in each.evaluations()}
+            for each in (here, search)
+        )
+        assert here_scores == there_scores
+
+    account.run("put", "mycluster", str(account.config), "kept.ini")
+    account.run("get", "mycluster", "kept.ini", str(account.config.with_name("back.ini")))
+    assert account.config.with_name("back.ini").read_text() == account.config.read_text()
+
+    said = account.run("terminate", "mycluster", given="my cluster\n", status=1)
+    assert "Nothing was done" in said
+    assert ec2.alive("mycluster")
+    account.run("terminate", "mycluster", given="mycluster\n")
+    assert not ec2.alive()
+    assert "There are no clusters" in account.run("listclusters")
+    assert "DeleteSecurityGroup" in ec2.actions()
+
+
+def hosts(search):
+    return {e.host for e in search.evaluations()}
