@@ -76,7 +76,7 @@ def ec2(
     for module in (ec2session, ec2network, ec2volumes):
         monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(ec2instances, "FIRST_LOOK_S", 0.02)
-    monkeypatch.setattr(ec2launch, "SETTLES_WITHIN_S", 5.0)
+    monkeypatch.setattr(ec2launch, "SETTLES_WITHIN_S", 1.0)
     make = AwsSession._client
 
     def share(session: AwsSession, service: str, region: str) -> Any:
@@ -421,6 +421,15 @@ def test_a_zone_without_room_is_left_for_another(rent: Rent) -> None:
     master, node, _ = rent.launch()
     assert (master.instance_type, master.zone) == ("c5.xlarge", "us-east-1b")
     assert node.zone == master.zone
+
+
+def test_nodes_that_are_added_are_near_the_master(rent: Rent) -> None:
+    rent.ec2.fail("RunInstances", "InsufficientInstanceCapacity", times=2)
+    (master,) = rent.launch(1)
+    assert master.zone == "us-east-1c"
+    request = Request("lab", rent.settings, ["node001"])
+    (node,) = rent.provider.launch(request, rent.lines.append)
+    assert node.zone == "us-east-1c"
 
 
 def test_only_the_zones_of_the_template_are_used(ec2: FakeEc2) -> None:
@@ -810,8 +819,11 @@ def test_a_reader_who_has_gone_leaves_nothing_behind(rent: Rent) -> None:
 
 
 @pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "CreateVolume"])
-def test_ctrl_c_during_a_call_leaves_nothing_behind(ec2: FakeEc2, action: str) -> None:
+def test_ctrl_c_during_a_call_leaves_nothing_behind(
+    ec2: FakeEc2, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
     """The machine is started, but nobody is left to hear its name."""
+    monkeypatch.setattr(ec2launch, "SETTLES_WITHIN_S", 10.0)  # as long as this computer is busy
     pressed = []
 
     def press(call: Any) -> None:
@@ -1096,6 +1108,7 @@ def test_secrets_do_not_show(ec2: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> N
         shown = f"{raised.value!r} {raised.value} {vars(raised.value)} {provider!r}"
         assert token not in shown
         assert "other-secret" not in shown
+        assert "Canonical" not in shown  # that is the whole request
         assert raised.value.__suppress_context__
     assert repr(provider) == "Ec2Provider('us-east-1')"
     assert "other-secret" not in repr(provider._session)

@@ -11,7 +11,7 @@ from rig.ec2 import FakeEc2
 
 from mscourse.cluster.ec2 import Ec2Provider
 from mscourse.cluster.instancetypes import describe_types, type_from_table, usd_from_table
-from mscourse.cluster.prices import SpotPrices
+from mscourse.cluster.prices import SpotPrices, _spot_prices
 from mscourse.cluster.settings import Config
 from mscourse.errors import CloudError, ParameterError
 
@@ -53,6 +53,14 @@ def test_the_price_from_before_counts_from_the_beginning(provider: Ec2Provider) 
     assert first.times[0] <= first.since < first.times[1]
     (now, *_) = provider.spot_history(["c5.xlarge"], days=0)
     assert now.usd_per_hour == (now.average_usd,) == (first.current_usd,)
+
+
+def test_of_the_prices_from_before_only_the_last_one_counts() -> None:
+    end = datetime(2026, 1, 11, tzinfo=UTC)
+    prices = {end - timedelta(hours=hours): usd for hours, usd in ((9, 0.9), (7, 0.1), (1, 0.2))}
+    found = _spot_prices("c5.xlarge", "us-east-1a", prices, end - timedelta(hours=5), end)
+    assert found.usd_per_hour == (0.1, 0.2)
+    assert found.average_usd == pytest.approx((4 * 0.1 + 0.2) / 5)
 
 
 @pytest.mark.parametrize("days", [-1, 91])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -164,6 +165,22 @@ def test_the_disk_stays_when_it_is_off_and_processes_do_not(boot, ssh, end):
     assert ssh.run(server, "true").returncode == 255
     server.power_on()
     assert ssh(server, "cat kept; ls /run/gone 2>/dev/null; pgrep -c sleep || true") == "kept\n0"
+
+
+def test_one_that_vanishes_closes_no_connection(boot):
+    for end, is_told in [("power_off", True), ("vanish", False)]:
+        server = boot(end.replace("_", "-"))
+        with socket.create_connection((server.address, 22), timeout=1) as connection:
+            assert connection.recv(4) == b"SSH-"
+            getattr(server, end)()
+            try:
+                while connection.recv(1000):
+                    pass
+                assert is_told
+            except ConnectionResetError:
+                assert is_told
+            except TimeoutError:
+                assert not is_told
 
 
 def test_a_connection_is_cut_and_healed(boot, ssh):

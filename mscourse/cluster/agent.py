@@ -68,11 +68,12 @@ _FIRST_PORT = 10101
 _PORTS_EACH = 20
 _MOST_CLUSTERS = 50
 
-# The controller calls an engine dead after 12 s of silence; an engine that hears nothing ends, and
-# is started again, before that: one that the controller has given up would never get work again.
+# The controller calls an engine dead after 12 s of silence; an engine that hears nothing for 9 s
+# (it looks every 1.5 s) ends, and is started again: one that the controller has given up would
+# never get work again.
 _HEARTBEAT_PERIOD_MS = 1000
 _CONTROLLER_MISSES = 12
-_ENGINE_MISSES = 8
+_ENGINE_MISSES = 6
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Orders:
 class Status:
     """What a node says of itself: the content of ``status.json``."""
 
-    state: str = "starting"  # starting, working, draining, drained, stopped
+    state: str = "starting"  # starting, working, draining, drained, broken, stopped
     why: str = ""
     pid: int = field(default_factory=os.getpid)
     at_s: float = 0.0
@@ -147,7 +148,7 @@ class Status:
 
 
 class Child:
-    """A process that is started again when it ends, but not in a hurry.
+    """A process that is started again when it ends, unless it is not wanted, but in no hurry.
 
     Parameters
     ----------
@@ -177,6 +178,7 @@ class Child:
         """Take note if it has ended, and start it if it is wanted."""
         now_s = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
+            self._kill_the_rest()
             self._process = None
             was_short = now_s - self._started_s < _SHORT_LIFE_S
             self._pause_s = min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S) if was_short else 0.0
@@ -194,12 +196,25 @@ class Child:
             self._started_s = now_s
             self.n_starts += 1
 
-    def end(self, signal_: signal.Signals = signal.SIGTERM) -> None:
+    def end(self) -> None:
         """Tell it to end; it is not started again."""
         self.is_wanted = False
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal_)
+                os.killpg(self._process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, with what it has left behind."""
+        self.is_wanted = False
+        if self._process is not None:
+            self._kill_the_rest()
+            self._process.wait()
+
+    def _kill_the_rest(self) -> None:
+        # A controller that was killed leaves its schedulers, which keep the ports.
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -261,9 +276,7 @@ class Agent:
             f"--profile-dir={self._folder / PROFILE}",
             f"--ip={orders.address}",
             f"--location={orders.address}",
-            # The same keys and ports when it is started again, so that all find it.
-            "--IPController.reuse_files=True",
-            # What travels between the nodes is encrypted, and only who has the file comes in.
+            # What travels is encrypted, and only who has the controller's file comes in.
             "--IPController.enable_curve=True",
             f"--IPController.engine_ports={first}-{first + 8}",
             f"--IPController.client_ports={first + 9}-{first + 14}",
@@ -302,13 +315,23 @@ class Agent:
 
     def _look(self) -> None:
         if self._controller is not None:
-            self._controller.look()
+            self._look_after_controller(self._controller)
         if (self._folder / ENGINE_CONNECTION).exists():
             for engine in self._engines:
                 engine.look()
         self._look_for_notices()
         if self._is_draining():
             self._drain()
+
+    def _look_after_controller(self, controller: Child) -> None:
+        if controller.n_starts and controller.has_ended() and controller.is_wanted:
+            # Another one would know nothing of what this one had, and a search that waits for
+            # that would never hear that it is lost. From silence it does.
+            controller.kill()
+            for engine in self._engines:
+                engine.end()
+            self._status.why = "the controller has died: `mscourse cluster restart`"
+        controller.look()
 
     def _look_for_notices(self) -> None:
         if self._metadata is None:
@@ -377,7 +400,9 @@ class Agent:
         status.n_restarts = sum(max(0, engine.n_starts - 1) for engine in self._engines)
         status.load = os.getloadavg()[0]
         if status.state != "stopped":
-            if self._is_draining():
+            if self._controller is not None and not self._controller.is_wanted:
+                status.state = "broken"
+            elif self._is_draining():
                 status.state = "draining" if alive else "drained"
             else:
                 status.state = "working" if alive else "starting"
@@ -400,7 +425,7 @@ class Agent:
         while time.monotonic() < deadline_s and not all(child.has_ended() for child in children):
             time.sleep(0.05)
         for child in children:
-            child.end(signal.SIGKILL)
+            child.kill()
 
 
 def _free_ports() -> range:

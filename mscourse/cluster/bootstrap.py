@@ -47,7 +47,10 @@ done
 # An account as cloud-init would make it, for whoever may log in already.
 _ACCOUNT = """\
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-if ! id %(user)s >/dev/null 2>&1; then as_root useradd --create-home --shell %(shell)s %(user)s; fi
+if ! id %(user)s >/dev/null 2>&1; then
+    # No password is right, but the account is not locked: sshd without PAM would refuse it.
+    as_root useradd --create-home --shell %(shell)s --password '*' %(user)s
+fi
 home=$(getent passwd %(user)s | cut -d : -f 6)
 if [ "$(id -un)" != %(user)s ]; then
     as_root install -d -m 700 -o %(user)s "$home/.ssh"

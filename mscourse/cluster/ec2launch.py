@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 
 import mscourse
 from mscourse.cluster import ec2network
-from mscourse.cluster.ec2errors import AwsError, is_throttled
+from mscourse.cluster.ec2errors import AwsError
 from mscourse.cluster.ec2instances import (
     CLUSTER_TAG,
     LAUNCH_TAG,
@@ -107,7 +107,7 @@ class _Launch:
         self._progress = progress
         self._longest_pause_s = longest_pause_s
         self._nonce = secrets.token_hex(8)
-        self._home: str | None = None  # the zone of the master
+        self._home = plan.home  # until the master is somewhere else
         self._useless: dict[tuple[str, str, bool], str] = {}  # what was refused, and why
         self._missing: dict[str, str] = {}  # nodes that did not come, and why
         # What is to be removed if the launch fails.
@@ -151,7 +151,7 @@ class _Launch:
             yield
         except AwsError as error:
             # An error that EC2 has answered with says that nothing was made; trouble does not.
-            self._is_unanswered = error.remedy == "again" and not is_throttled(error.code)
+            self._is_unanswered = error.remedy == "again"
             raise
         self._is_unanswered = False
 

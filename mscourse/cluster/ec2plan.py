@@ -72,6 +72,8 @@ class Plan:
     group_id : str or None
         The security group, if there is one from before.
     my_network : ipaddress.IPv4Network
+    home : str or None
+        The zone of the master, if it is known.
     offers : mapping of sequences of Offer
         By name of the node, in the order in which they are tried.
     volumes : tuple of WantedVolume
@@ -85,6 +87,7 @@ class Plan:
     vpc: str
     group_id: str | None
     my_network: IPv4Network
+    home: str | None
     offers: Mapping[str, Sequence[Offer]]
     volumes: tuple[WantedVolume, ...]
     remarks: tuple[str, ...]
@@ -133,6 +136,7 @@ def make_plan(session: AwsSession, request: Request, there: Sequence[Node]) -> P
         vpc=vpc,
         group_id=None if group is None else str(group["GroupId"]),
         my_network=my_network(),
+        home=home,
         offers=offers,
         volumes=volumes,
         remarks=tuple(choice.remarks),

@@ -42,6 +42,7 @@ if is_alive; then echo "An agent looks after this node already." >&2; exit 1; fi
 mkdir -p "$folder/logs" "$folder/profile/security" %(data_folder)s
 chmod 700 "$folder"
 rm -f "$folder"/stop "$folder"/draining "$folder"/busy-* "$folder"/status.json
+rm -rf "$folder"/profile/log
 cd ~
 export PYTHONPATH=%(package)s
 setsid nohup %(python)s -m mscourse.cluster.agent "$folder" \

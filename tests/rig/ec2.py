@@ -393,9 +393,10 @@ class FakeEc2:
         items = ""
         for each in ids:
             state = "terminated"
-            if known[each].state not in ("terminated", "shutting-down"):
-                state = "shutting-down"
-                self._leave(known[each], _SHUTTING_DOWN, _TERMINATED)
+            with self._lock:
+                if known[each].state not in ("terminated", "shutting-down"):
+                    state = "shutting-down"
+                    self._leave(known[each], _SHUTTING_DOWN, _TERMINATED)
             items += (
                 f"<item><instanceId>{each}</instanceId><currentState><name>{state}</name>"
                 "</currentState></item>"
@@ -497,17 +498,21 @@ class FakeEc2:
 
     def _boot(self, instance: Any) -> None:
         node = _tags(instance).get("mscourse:node", "")
-        self._set(instance, _PENDING)
+        with self._lock:
+            if instance.state in ("shutting-down", "terminated"):
+                return  # who asked for it has not waited for the answer
+            self._set(instance, _PENDING)
         if node not in self.never_boots:
             self._later(self.boots_after_s, self._run, instance, node)
 
     def _run(self, instance: Any, node: str) -> None:
-        if instance.state != "pending":
-            return  # terminated before it ran
-        if node in self.dies:
-            self._end(instance, self.dies[node])
-            return
-        self._set(instance, _RUNNING)
+        with self._lock:
+            if instance.state != "pending":
+                return  # terminated before it ran
+            if node in self.dies:
+                self._end(instance, self.dies[node])
+                return
+            self._set(instance, _RUNNING)
         self.on_running(
             {
                 "InstanceId": instance.id,

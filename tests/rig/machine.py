@@ -73,6 +73,8 @@ class Machine:
             *("link", "add", self._cable.link, "type", "veth"),
             *("peer", "name", "eth0", "address", card, "netns", first),
         )
+        # Out of the bridge, this computer would still hear on it what the machine says.
+        Path(f"/proc/sys/net/ipv4/conf/{self._cable.link}/rp_filter").write_text("1")
         self.heal()
         steps = [
             "ip link set lo up",

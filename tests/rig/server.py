@@ -109,6 +109,8 @@ class Server(Machine):
         assert self._disk.stdout is not None
         if not self._disk.stdout.readline():
             raise OSError(f"{self.name} gets no disk: {self._disk.communicate()[1].decode()}")
+        # What follows would otherwise change this computer.
+        assert self.path("/etc").stat().st_dev != Path("/etc").stat().st_dev
         passwd = self.path("/etc/passwd")
         passwd.write_text(
             re.sub(r"^(root(?::[^:]*){4}):[^:]*:", rf"\1:{HOME}:", passwd.read_text(), flags=re.M)

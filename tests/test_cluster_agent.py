@@ -1,0 +1,229 @@
+"""The agent of a node: what it starts again, and when it stops by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import ipyparallel as ipp
+import psutil
+import pytest
+from helpers import wait_until
+from rig import imds
+from rig.imds import update_metadata, write_metadata
+
+from mscourse.cluster import agent
+from mscourse.cluster.metadata import Metadata
+from mscourse.cluster.nodes import Node
+from mscourse.cluster.services import updated_bill
+from mscourse.cluster.usage import cost_usd
+from mscourse.draining import drain
+
+MINUTE_S = 60
+
+
+class Running:
+    """An agent that runs here as it would on a node."""
+
+    def __init__(self, folder: Path, **orders: object) -> None:
+        self.folder = folder
+        self.halted = folder / "halted"
+        content = agent.Orders(
+            **{
+                "cluster": "room", "node": "master", "template": "lab", "host": "here",
+                "is_master": True, "n_engines": 1, "address": "127.0.0.1",
+                "data_folder": str(folder), "python": sys.executable, "package_folder": "",
+                "halts": ("touch", str(self.halted)), **orders,
+            }
+        )  # fmt: skip
+        (folder / agent.ORDERS).write_text(json.dumps(asdict(content)))
+        (folder / agent.PROFILE / "security").mkdir(parents=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mscourse.cluster.agent", str(folder)], cwd=folder
+        )
+
+    @property
+    def status(self) -> agent.Status:
+        try:
+            return agent.Status(**json.loads((self.folder / agent.STATUS).read_text()))
+        except FileNotFoundError:
+            return agent.Status()
+
+    def client(self) -> ipp.Client:
+        return ipp.Client(str(self.folder / agent.CLIENT_CONNECTION))
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            (self.folder / agent.STOP).touch()
+        self.process.wait(30)
+
+
+@contextmanager
+def served(file: Path) -> Iterator[str]:
+    """Serve instance metadata here; give the address."""
+    handler = type("Handler", (imds._Handler,), {"file": file})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/latest/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def start(tmp_path):
+    running: list[Running] = []
+
+    def start(**orders: object) -> Running:
+        running.append(Running(tmp_path, **orders))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.stop()
+
+
+def test_engines_that_die_are_started_again(start):
+    node = start()
+    assert wait_until(lambda: node.status.engines_in_all == 1, 40)
+    with node.client() as client:
+        client.wait_for_engines(1, timeout=20)
+        pid = client[0].apply_sync(os.getpid)
+        assert client[0].apply_sync(os.getenv, "OMP_NUM_THREADS") == "1"
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: node.status.n_restarts == 1)
+        assert wait_until(lambda: client.ids == [1])
+        assert client[1].apply_sync(os.getpid) != pid
+    node.stop()
+    assert node.status.state == "stopped"
+    assert not node.halted.exists()
+
+
+def test_a_controller_that_dies_is_not_replaced_in_silence(start):
+    node = start(idle_stop_s=15.0)
+    assert wait_until(lambda: node.status.engines_in_all == 1, 40)
+    os.kill(node.status.controller_pid, signal.SIGKILL)
+    assert wait_until(lambda: node.status.state == "broken")
+    assert "mscourse cluster restart" in node.status.why
+    assert wait_until(lambda: node.status.n_engines == 0)
+    assert node.process.poll() is None  # whoever restarts it finds it
+    assert wait_until(lambda: node.process.poll() is not None, 60)  # but it does not cost for ever
+    assert node.halted.exists()
+
+
+def test_a_second_agent_is_refused(start, tmp_path):
+    node = start()
+    assert wait_until(lambda: (tmp_path / agent.LOCK).exists() and node.status.state != "")
+    assert wait_until(lambda: (tmp_path / agent.LOCK).read_text() == str(node.process.pid))
+    second = subprocess.run(
+        [sys.executable, "-m", "mscourse.cluster.agent", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 1
+    assert "already" in second.stderr
+
+
+def test_an_idle_cluster_stops_and_switches_the_machine_off(start):
+    node = start(idle_stop_s=15.0)
+    assert wait_until(lambda: node.status.engines_in_all == 1, 40)
+    with node.client() as client:
+        client.wait_for_engines(1, timeout=20)
+        client[0].apply_sync(time.sleep, 18)  # work is no idle time, however long
+        assert node.process.poll() is None
+    assert wait_until(lambda: node.process.poll() is not None, 60)
+    assert node.status.state == "stopped"
+    assert "did nothing for 0.25 minutes" in node.status.why
+    assert node.halted.exists()
+
+
+def test_a_cluster_stops_before_its_budget_is_spent(start, tmp_path):
+    ago_s = time.time() - 30 * MINUTE_S
+    bill = [{"id": "i-1", "usd_per_hour": 1.0, "from_s": ago_s, "to_s": None}]
+    (tmp_path / "bill.json").write_text(json.dumps(bill))
+    node = start(budget_usd=0.52)  # 0.50 is spent, and to stop takes a few minutes
+    assert wait_until(lambda: node.process.poll() is not None, 40)
+    assert "it has cost 0.50 USD of a budget of 0.52" in node.status.why
+    assert node.halted.exists()
+
+
+def test_a_draining_node_ends_its_engines_when_they_are_idle(start, tmp_path):
+    node = start(n_engines=2)
+    assert wait_until(lambda: node.status.engines_in_all == 2, 40)
+    with node.client() as client:
+        client.wait_for_engines(2, timeout=20)
+        busy, idle = (client[each].apply_sync(os.getpid) for each in (0, 1))
+        mark = tmp_path / f"busy-{busy}"
+        mark.touch()
+        drain(tmp_path)
+        assert wait_until(lambda: not psutil.pid_exists(idle))
+        assert node.status.state == "draining"
+        time.sleep(2)
+        assert psutil.pid_exists(busy)
+        mark.unlink()
+        assert wait_until(lambda: node.status.state == "drained")
+        assert not psutil.pid_exists(busy)
+        assert node.status.n_restarts == 0
+
+
+def test_the_metadata_service_is_asked_for_notices(tmp_path, monkeypatch):
+    monkeypatch.setattr("mscourse.cluster.metadata._LOOK_PERIOD_S", 0)
+    file = tmp_path / "metadata.json"
+    write_metadata(file, {"instance-id": "i-1"})
+    with served(file) as address:
+        metadata = Metadata(address)
+        metadata.look()
+        assert metadata.notice is None
+        assert metadata.rebalance_at is None
+        update_metadata(
+            file, {"events/recommendations/rebalance": {"noticeTime": "2030-01-01T11:58:00Z"}}
+        )
+        metadata.look()
+        assert metadata.rebalance_at == "2030-01-01T11:58:00Z"
+        action = {"action": "stop", "time": "2030-01-01T12:00:00Z"}
+        update_metadata(file, {"spot/instance-action": action})
+        metadata._token = "of another service, or expired"
+        metadata.look()
+        assert metadata.notice.action == "stop"
+        assert metadata.notice.at == datetime(2030, 1, 1, 12, tzinfo=UTC)
+    silent = Metadata("http://127.0.0.1:9/latest/")
+    silent.look()
+    assert silent.notice is None
+
+
+def test_a_bill_has_all_machines_and_charges_a_minute_at_least():
+    noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    nodes = [
+        Node("room", name, f"i-{name}", None, "running", "lab", usd_per_hour=usd, launched_at=noon)
+        for name, usd in (("master", 0.2), ("node001", 0.1))
+    ]
+    at_s = noon.timestamp()
+    bill = updated_bill([], nodes, at_s)
+    assert cost_usd(bill, at_s) == pytest.approx(0.3 / 60)
+    assert cost_usd(bill, at_s + 1800) == pytest.approx(0.15)
+    bill = updated_bill(bill, nodes[:1], at_s + 1800)  # the node has gone
+    assert updated_bill(bill, nodes[:1], at_s + 9000) == bill
+    assert cost_usd(bill, at_s + 3600) == pytest.approx(0.2 + 0.05)
+    back = updated_bill(bill, [nodes[0], *later(nodes[1:])], at_s + 3600)
+    assert cost_usd(back, at_s + 7200) == pytest.approx(0.4 + 0.05 + 0.1)
+
+
+def later(nodes):
+    return [
+        Node(
+            each.cluster, each.name, each.id, None, "running", "lab", usd_per_hour=0.1,
+            launched_at=each.launched_at + timedelta(hours=1),
+        )
+        for each in nodes
+    ]  # fmt: skip
