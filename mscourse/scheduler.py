@@ -34,8 +34,13 @@ from mscourse.pools import EngineId, Future, Pool
 # for after an abort, and to balance at the end.
 BATCH_TARGET_S = 0.2
 
-# Towards the end batches shrink, but not below this: smaller ones would be mostly message.
-_BATCH_LEAST_S = 0.01
+# What a message costs the client: 3.4 ms by benchmarks/cluster_plan.py, and some headroom. With
+# more than fifty engines, messages of 0.2 s of work would be more than it can send.
+_CLIENT_S_PER_MESSAGE = 0.004
+
+# Towards the end batches shrink, but not below this part of what they were: smaller ones would be
+# mostly message.
+_BATCH_LEAST = 0.05
 
 # A batch of items that take no time at all must still fit into a message.
 _BATCH_MOST_ITEMS = 5000
@@ -51,6 +56,11 @@ MOST_DEATHS = 3
 _LOOK_FOR_ENGINES_S = 0.25
 
 Item = tuple[Any, ...]
+
+
+def batch_target_s(n_engines: int) -> float:
+    """Tell how many seconds of work to put into a message, so that one client can feed engines."""
+    return max(BATCH_TARGET_S, n_engines * _CLIENT_S_PER_MESSAGE)
 
 
 class Ended(NamedTuple):
@@ -345,9 +355,10 @@ class Scheduler:
         if self._item_duration_s is None:
             return 1
         duration_s = max(self._item_duration_s, 1e-9)
-        by_time = int(BATCH_TARGET_S / duration_s)
+        target_s = batch_target_s(n_engines)
+        by_time = int(target_s / duration_s)
         fair_share = math.ceil(n_waiting / (2 * n_engines))
-        least = int(_BATCH_LEAST_S / duration_s)
+        least = int(_BATCH_LEAST * target_s / duration_s)
         return max(1, min(by_time, max(fair_share, least), _BATCH_MOST_ITEMS))
 
     def _send(self, pool: Pool, engine: EngineId, tasks: Sequence[_Task]) -> None:

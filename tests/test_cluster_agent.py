@@ -23,7 +23,7 @@ from helpers import wait_until
 from rig import imds
 from rig.imds import update_metadata, write_metadata
 
-from mscourse.cluster import agent
+from mscourse.cluster import nodefiles
 from mscourse.cluster.metadata import Metadata
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.services import updated_bill
@@ -39,7 +39,7 @@ class Running:
     def __init__(self, folder: Path, **orders: object) -> None:
         self.folder = folder
         self.halted = folder / "halted"
-        content = agent.Orders(
+        content = nodefiles.Orders(
             **{
                 "cluster": "room", "node": "master", "template": "lab", "host": "here",
                 "is_master": True, "n_engines": 1, "address": "127.0.0.1",
@@ -47,25 +47,25 @@ class Running:
                 "halts": ("touch", str(self.halted)), **orders,
             }
         )  # fmt: skip
-        (folder / agent.ORDERS).write_text(json.dumps(asdict(content)))
-        (folder / agent.PROFILE / "security").mkdir(parents=True)
+        (folder / nodefiles.ORDERS).write_text(json.dumps(asdict(content)))
+        (folder / nodefiles.PROFILE / "security").mkdir(parents=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mscourse.cluster.agent", str(folder)], cwd=folder
         )
 
     @property
-    def status(self) -> agent.Status:
+    def status(self) -> nodefiles.Status:
         try:
-            return agent.Status(**json.loads((self.folder / agent.STATUS).read_text()))
+            return nodefiles.Status(**json.loads((self.folder / nodefiles.STATUS).read_text()))
         except FileNotFoundError:
-            return agent.Status()
+            return nodefiles.Status()
 
     def client(self) -> ipp.Client:
-        return ipp.Client(str(self.folder / agent.CLIENT_CONNECTION))
+        return ipp.Client(str(self.folder / nodefiles.CLIENT_CONNECTION))
 
     def stop(self) -> None:
         if self.process.poll() is None:
-            (self.folder / agent.STOP).touch()
+            (self.folder / nodefiles.STOP).touch()
         self.process.wait(30)
 
 
@@ -124,8 +124,8 @@ def test_a_controller_that_dies_is_not_replaced_in_silence(start):
 
 def test_a_second_agent_is_refused(start, tmp_path):
     node = start()
-    assert wait_until(lambda: (tmp_path / agent.LOCK).exists() and node.status.state != "")
-    assert wait_until(lambda: (tmp_path / agent.LOCK).read_text() == str(node.process.pid))
+    assert wait_until(lambda: (tmp_path / nodefiles.LOCK).exists() and node.status.state != "")
+    assert wait_until(lambda: (tmp_path / nodefiles.LOCK).read_text() == str(node.process.pid))
     second = subprocess.run(
         [sys.executable, "-m", "mscourse.cluster.agent", str(tmp_path)],
         capture_output=True,

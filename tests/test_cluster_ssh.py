@@ -5,18 +5,23 @@ No file system is shared: the machines do not see the folder in which the tests'
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import cloudpickle
 import psutil
 import pytest
-from helpers import wait_until
+import sklearn
+from helpers import require_system, wait_until
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
 import mscourse
+from mscourse.cluster.bootstrap import requirements
 from mscourse.cluster.config import read_config
 from mscourse.cluster.manager import Manager
 from mscourse.cluster.settings import Config
@@ -52,6 +57,15 @@ class Lab:
     def start(self, name: str = "room", size: int | None = None):
         manager = self.manager()
         return manager.start(manager.request(name, self.config.template(), size=size))
+
+    def run(self, *words: str, status: int = 0) -> str:
+        """Run a command of ``mscourse cluster``; give what it printed."""
+        command = [sys.executable, "-m", "mscourse", "cluster", "--config", str(self.path)]
+        done = subprocess.run(
+            [*command, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + (done.stderr if words[0] == "start" or status else "")
 
     def connect(self, name: str = "room"):
         return mscourse.cluster.connect(name, config=self.path, progress=self.said.append)
@@ -157,13 +171,15 @@ def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
 
 
 def test_a_host_that_fails_does_not_fail_the_cluster(lab):
-    lab = lab(3, START_TIMEOUT_S="30")
+    lab = lab(3)
     lab.servers[1].power_off()
     lab.servers[2].path("/home/root/.mscourse").write_text("no folder")
     lab.path.write_text(
         lab.path.read_text().replace("START_TIMEOUT_S = 30", "START_TIMEOUT_S = 30")
     )
-    nodes = lab.start()
+    manager = lab.manager()
+    template = replace(lab.config.template(), start_timeout_s=4)  # it does not come back
+    nodes = manager.start(manager.request("room", template))
     assert [node.name for node in nodes] == ["master"]
     said = "\n".join(lab.said)
     assert "node001 did not come" in said
@@ -199,6 +215,88 @@ def test_an_interrupted_start_leaves_nothing(lab, when):
     assert not lab.manager().nodes()
     for server in lab.servers:
         assert "mscourse" not in server.call("ps", "-e", "-o", "args")
+
+
+def test_the_commands(lab, tmp_path):
+    lab = lab(2)
+    assert "2 nodes of room work" in lab.run("start", "room")
+    assert "addnode room" in lab.run("start", "room", status=1)
+    listed = lab.run("listclusters")
+    assert "node001  running" in listed
+    assert "root@" in listed
+    shown = lab.run("status", "room")
+    assert shown.count("working") == 2
+    assert lab.run("run", "room", "hostname").split() == [
+        *("==", "master", "lab01"),
+        *("==", "node001", "lab02"),
+    ]
+    assert "exit status 3" in lab.run("run", "--node", "node001", "room", "exit", "3", status=1)
+    (tmp_path / "results.txt").write_text("0.99")
+    lab.run("put", "room", str(tmp_path / "results.txt"), "kept.txt")
+    assert lab.run("sshmaster", "room", "cat", "kept.txt") == "0.99"
+    lab.run("sshnode", "room", "node001", "test", "-e", "kept.txt", status=1)
+    lab.run("get", "room", "kept.txt", str(tmp_path / "back.txt"))
+    assert (tmp_path / "back.txt").read_text() == "0.99"
+    assert "IPController" in lab.run("logs", "room", "--node", "master", "-n", "200")
+    assert "of the 2 HOSTS of [cluster lab] 2 are nodes" in lab.run("addnode", "room", status=1)
+    assert "Did you mean room?" in lab.run("status", "rom", status=1)
+    assert "invalid choice: 'strat'" in lab.run("strat", "room", status=2)
+    lab.run("removenode", "room")
+    assert "node001" not in lab.run("list")
+    planned = lab.run("addnode", "--dry-run", "room")
+    assert f"Start engines on root@{lab.servers[1].address} as node001" in planned
+    assert "Nothing was done" in planned
+    lab.run("stop", "room")
+    assert "stopped" in lab.run("list")
+    assert "mscourse" not in lab.servers[0].call("ps", "-e", "-o", "args")
+    lab.run("start", "room", "-s", "1")
+    lab.servers[0].call("pkill", "-9", "-f", "mscourse.cluster.agent")
+    lab.run("restart", "room")
+    assert "working" in lab.run("status", "room")
+    lab.run("terminate", "--yes", "room")
+    assert lab.run("list") == "There are no clusters.\n"
+
+
+def test_a_client_that_is_killed_leaves_no_ssh(lab):
+    lab = lab(1)
+    lab.start()
+    code = (
+        "import mscourse, os, time\n"
+        f"cluster = mscourse.cluster.connect('room', config={str(lab.path)!r})\n"
+        "print(len(cluster.client), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"1\n"
+        [tunnel] = [
+            each
+            for each in psutil.Process(client.pid).children(recursive=True)
+            if each.name() == "ssh"
+        ]
+        client.kill()
+    assert wait_until(lambda: not tunnel.is_running() or tunnel.status() == "zombie")
+    lab.manager().terminate("room")
+
+
+def test_nodes_install_from_a_folder_of_wheels(lab, tmp_path):
+    wheels = tmp_path / "wheels"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
+    got = subprocess.run(
+        [*download, "--disable-pip-version-check", "--dest", wheels, *requirements(["wheel"])],
+        capture_output=True,
+        text=True,
+    )
+    require_system(f"no wheels can be had: {got.stderr[-300:]}" if got.returncode else None)
+    lab = lab(1, WHEELS=str(wheels), NODE_PYTHON="none", PACKAGES="wheel", START_TIMEOUT_S="280")
+    lab.start()
+    with lab.connect() as cluster:
+        view = cluster.client[:]
+        view.execute("import sys; python = sys.executable", block=True)
+        assert view["python"][0].startswith("/home/root/.mscourse/environments/")
+        [version] = view.apply_sync(metadata.version, "scikit-learn")
+        assert version == sklearn.__version__
+        assert view.apply_sync(metadata.version, "wheel")
+    lab.manager().terminate("room")
 
 
 def slow_search(splits, client, n_evaluations, seconds=0.2):

@@ -144,6 +144,49 @@ def cluster() -> str:
     return figure(254, "A client, a controller and four engines on two hosts", parts)
 
 
+def nodes() -> str:
+    """Draw what runs where: a laptop, one ssh connection, a master and two nodes."""
+    parts = [
+        box(14, 10, 452, 72, fill=PALE_GREY),
+        words(240, 28, "your laptop", bold=True),
+        box(30, 42, 132, 30, fill="#ffffff"),
+        words(96, 57, "client"),
+        box(174, 42, 132, 30, fill="#ffffff"),
+        words(240, 57, "journal"),
+        box(318, 42, 132, 30, fill="#ffffff"),
+        words(384, 57, "splits"),
+        arrow(96, 72, 96, 152),
+        words(108, 108, "one ssh connection, port 22", anchor="start", fill=GREY),
+        # Lines first: what they lead to lies over them.
+        arrow(96, 167, 240, 168),
+        *(arrow(96, 167, x, 262) for x in (178, 424)),
+        box(14, 128, 452, 66, fill="none", line=GREEN, radius=8),
+        box(30, 152, 132, 30, fill=PALE_BLUE, line=BLUE),
+        words(96, 167, "controller"),
+        words(240, 139, "master", bold=True),
+        box(178, 152, 84, 30, fill=PALE_GREY),
+        words(220, 167, "agent"),
+    ]
+    for place in range(2):
+        x = 276 + place * 92
+        parts += [box(x, 152, 82, 30, fill=PALE_GREEN, line=GREEN), words(x + 41, 167, "engine")]
+    for number in range(2):
+        left = 14 + number * 234
+        parts += [
+            box(left, 228, 218, 104, fill="#ffffff", line=GREEN, radius=8),
+            words(left + 109, 243, f"node00{number + 1}", bold=True),
+            box(left + 14, 258, 190, 28, fill=PALE_GREY),
+            words(left + 109, 272, "agent"),
+        ]
+        for place in range(2):
+            x = left + 14 + place * 100
+            parts += [
+                box(x, 294, 90, 28, fill=PALE_GREEN, line=GREEN),
+                words(x + 45, 308, "engine"),
+            ]
+    return figure(342, "A laptop, a master with the controller, and two nodes", parts)
+
+
 def logo() -> str:
     """Draw the grid of parameters with one bright cell, the best."""
     parts = []
@@ -167,6 +210,7 @@ FIGURES: dict[Path, Callable[[], str]] = {
     FOLDER / "parameter-grid.svg": parameter_grid,
     FOLDER / "cv-splits.svg": cv_splits,
     FOLDER / "cluster.svg": cluster,
+    FOLDER / "cluster-nodes.svg": nodes,
     FOLDER.parent / "_static" / "logo.svg": logo,
 }
 

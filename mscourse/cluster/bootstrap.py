@@ -15,7 +15,7 @@ import hashlib
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -300,18 +300,24 @@ def _pinned(requirement: Requirement, *, must_be: bool) -> str:
     return f"{requirement.name}{extras}=={version.partition('+')[0]}"
 
 
-def _package_files() -> list[tuple[Path, str]]:
-    """List the files of this package, with their names below the folder that holds it."""
+def _package_files() -> dict[str, bytes]:
+    """Read the files of this package, and what its installation says of it."""
     folder = Path(mscourse.__file__).parent
-    files = (path for path in folder.rglob("*") if path.is_file())
-    kept = sorted(path for path in files if "__pycache__" not in path.parts)
-    return [(path, str(Path("mscourse") / path.relative_to(folder))) for path in kept]
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    files = {
+        str(Path("mscourse") / path.relative_to(folder)): path.read_bytes()
+        for path in sorted(paths)
+        if "__pycache__" not in path.parts
+    }
+    said = metadata.distribution("mscourse").read_text("METADATA") or ""
+    files[f"mscourse-{mscourse.__version__}.dist-info/METADATA"] = said.encode()
+    return files
 
 
-def _hash_of_files(files: Iterable[tuple[Path, str]]) -> str:
+def _hash_of_files(files: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for path, name in files:
-        digest.update(name.encode() + b"\0" + path.read_bytes())
+    for name, content in files.items():
+        digest.update(name.encode() + b"\0" + content)
     return digest.hexdigest()[:16]
 
 

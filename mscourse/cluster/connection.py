@@ -104,6 +104,9 @@ class Cluster:
                 self.client = ipp.Client(
                     connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
                 )
+            # So that a search can begin; the others are used as they come.
+            with contextlib.suppress(TimeoutError):
+                self.client.wait_for_engines(1, timeout=_CONNECTED_WITHIN_S, interactive=False)
         except Exception as error:
             self._tunnel.close()
             raise ClusterError(f"The controller of {name!r} does not answer: {error}") from error

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mscourse.cluster.agent import ORDERS
+from mscourse.cluster.nodefiles import ORDERS
 from mscourse.cluster.nodes import Node, Progress, Request, Step, by_name
 from mscourse.cluster.settings import ClusterSettings, Config, Host
 from mscourse.cluster.ssh import Ssh

@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mscourse.cluster.agent import Status
 from mscourse.cluster.bootstrap import Bootstrap, Ready
 from mscourse.cluster.hosts import HostsProvider
+from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import (
     MASTER,
     Node,
@@ -408,7 +408,15 @@ class Manager:
 
     def restart(self, cluster: str) -> list[Node]:
         """End all that runs on the nodes, and start it again."""
-        nodes = [node for node in self.members(cluster) if node.state == "running"]
+        there = self.members(cluster)
+        # Of hosts that are there anyway, also those whose agent has ended.
+        nodes = [
+            replace(node, state="running")
+            for node in there
+            if node.state == "running" or node.instance_type is None
+        ]
+        if not nodes:
+            raise ClusterError(f"{cluster!r} is stopped. Start it: `mscourse cluster start`.")
         self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
         return self._set_up(nodes, self.settings_of(nodes), None)
 

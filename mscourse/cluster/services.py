@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mscourse.cluster import agent
+from mscourse.cluster import nodefiles
 from mscourse.cluster.bootstrap import Ready
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.settings import ClusterSettings
@@ -89,7 +89,7 @@ class Services:
     def write_orders(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
         """Tell a node what it is to do, once it is started."""
         rented = node.instance_type is not None
-        orders = agent.Orders(
+        orders = nodefiles.Orders(
             cluster=node.cluster,
             node=node.name,
             template=node.template,
@@ -106,7 +106,7 @@ class Services:
             has_metadata=rented,
         )
         content = json.dumps(asdict(orders), indent=1).encode()
-        self._ssh.write(node, f"{self._folder}/{agent.ORDERS}", content)
+        self._ssh.write(node, f"{self._folder}/{nodefiles.ORDERS}", content)
 
     def start(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
         """Have a node do its orders; a master has its controller when this returns.
@@ -139,10 +139,10 @@ class Services:
         script = 'rm -rf "$folder"'
         self._run(node, script, "its files were removed")
 
-    def status(self, node: Node) -> agent.Status | None:
+    def status(self, node: Node) -> nodefiles.Status | None:
         """Ask a node what it says of itself; None if nothing runs there."""
         printed = self._run(node, _STATUS, "it told its state", timeout_s=20).strip()
-        return agent.Status(**json.loads(printed)) if printed else None
+        return nodefiles.Status(**json.loads(printed)) if printed else None
 
     def logs(self, node: Node, n_lines: int) -> str:
         """Fetch the last lines of each log of a node."""
@@ -150,22 +150,22 @@ class Services:
 
     def client_connection(self, master: Node) -> dict[str, Any]:
         """Fetch what a client needs to connect to the controller."""
-        return self._connection(master, agent.CLIENT_CONNECTION)
+        return self._connection(master, nodefiles.CLIENT_CONNECTION)
 
     def engine_connection(self, master: Node) -> dict[str, Any]:
         """Fetch what an engine needs to connect to the controller."""
-        return self._connection(master, agent.ENGINE_CONNECTION)
+        return self._connection(master, nodefiles.ENGINE_CONNECTION)
 
     def introduce(self, node: Node, connection: Mapping[str, Any]) -> None:
         """Give a node what its engines need to connect to the controller."""
         content = json.dumps(connection).encode()
-        self._ssh.write(node, f"{self._folder}/{agent.ENGINE_CONNECTION}", content)
+        self._ssh.write(node, f"{self._folder}/{nodefiles.ENGINE_CONNECTION}", content)
 
     def write_bill(self, master: Node, nodes: Iterable[Node]) -> None:
         """Tell the master what its machines cost; those that are gone stay on the bill."""
         printed = self._run(master, 'cat "$folder/bill.json" 2>/dev/null || echo "[]"', "it paid")
         content = json.dumps(updated_bill(json.loads(printed), nodes, time.time())).encode()
-        self._ssh.write(master, f"{self._folder}/bill.json", content)
+        self._ssh.write(master, f"{self._folder}/{nodefiles.BILL}", content)
 
     def sent(self, node: Node, data_folder: str) -> list[str]:
         """List the folders of data that were sent to a node."""

@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -156,7 +156,7 @@ class Ssh:
         command = [*self.command(node), f"sh -c {shlex.quote(script)}"]
         self._call(node, command, content, f"{path} was written", _COMMAND_WITHIN_S)
 
-    def unpack(self, node: Node, folder: str, files: Iterable[tuple[Path, str]]) -> None:
+    def unpack(self, node: Node, folder: str, files: Mapping[str, bytes]) -> None:
         """Copy files in one stream, for a node that may have no rsync yet.
 
         The file ``complete`` in the folder comes last.
@@ -165,13 +165,15 @@ class Ssh:
         ----------
         folder : str
             On the node; relative to the home folder.
-        files : iterable of (pathlib.Path, str)
-            The file here, and its name in that folder.
+        files : mapping of str to bytes
+            Their content, by their names in that folder.
         """
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=6) as archive:
-            for path, name in files:
-                archive.add(path, name, recursive=False)
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
         where = shlex.quote(folder)
         command = [
             *self.command(node),

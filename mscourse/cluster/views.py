@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from mscourse.cluster.agent import Status
 from mscourse.cluster.manager import NodeReport
+from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import Node, Step
 from mscourse.cluster.prices import OnDemandPrice, SpotPrices
 

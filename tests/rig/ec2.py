@@ -312,7 +312,8 @@ class FakeEc2:
             fault = self._next_fault(call)
             if fault is not None and not fault.is_answer_lost:
                 raise _RefusedError(fault.code, fault.message, fault.status)
-            answer = self._answer(call, environ)
+            with self._lock:  # moto shows machines that it has made in part only
+                answer = self._answer(call, environ)
             if fault is not None:
                 raise _RefusedError(fault.code, fault.message, fault.status)
         except _RefusedError as error:
@@ -393,10 +394,9 @@ class FakeEc2:
         items = ""
         for each in ids:
             state = "terminated"
-            with self._lock:
-                if known[each].state not in ("terminated", "shutting-down"):
-                    state = "shutting-down"
-                    self._leave(known[each], _SHUTTING_DOWN, _TERMINATED)
+            if known[each].state not in ("terminated", "shutting-down"):
+                state = "shutting-down"
+                self._leave(known[each], _SHUTTING_DOWN, _TERMINATED)
             items += (
                 f"<item><instanceId>{each}</instanceId><currentState><name>{state}</name>"
                 "</currentState></item>"
@@ -498,10 +498,7 @@ class FakeEc2:
 
     def _boot(self, instance: Any) -> None:
         node = _tags(instance).get("mscourse:node", "")
-        with self._lock:
-            if instance.state in ("shutting-down", "terminated"):
-                return  # who asked for it has not waited for the answer
-            self._set(instance, _PENDING)
+        self._set(instance, _PENDING)
         if node not in self.never_boots:
             self._later(self.boots_after_s, self._run, instance, node)
 
@@ -543,8 +540,9 @@ class FakeEc2:
             self.on_ended(instance_id)
 
     def _end(self, instance: Any, code: str) -> None:
-        instance.terminate()
-        self._set(instance, _TERMINATED, code)
+        with self._lock:
+            instance.terminate()
+            self._set(instance, _TERMINATED, code)
 
     def _set(self, instance: Any, state: int, code: str = "") -> None:
         instance._state.code, instance._state.name = state, _STATES[state]

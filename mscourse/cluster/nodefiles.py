@@ -1,0 +1,95 @@
+"""The files of a node's folder: what it is to do, and what it says of itself.
+
+They are all that the agent of a node and the rest of the package have in common.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# What the files of a node's folder are called.
+ORDERS = "node.json"
+STATUS = "status.json"
+BILL = "bill.json"
+STOP = "stop"
+DRAINING = "draining"
+LOCK = "agent.lock"
+LOGS = "logs"
+PROFILE = "profile"
+ENGINE_CONNECTION = f"{PROFILE}/security/ipcontroller-engine.json"
+CLIENT_CONNECTION = f"{PROFILE}/security/ipcontroller-client.json"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a node is to do: the content of ``node.json``, which whoever starts it writes.
+
+    Attributes
+    ----------
+    cluster, node, template, host : str
+        Its names.
+    is_master : bool
+    n_engines : int or None
+        None: one per core.
+    address : str
+        Where the other nodes reach this one.
+    data_folder : str
+    python, package_folder : str
+        What runs on the node, for whoever wants to run more there.
+    idle_stop_s : float
+        0: never.
+    budget_usd : float or None
+    halts : tuple of str
+        The command that switches the machine off when the cluster stops by itself; empty: none.
+    has_metadata : bool
+        Whether this is an instance of EC2, whose service tells of interruptions.
+    """
+
+    cluster: str
+    node: str
+    template: str
+    host: str
+    is_master: bool
+    n_engines: int | None
+    address: str
+    data_folder: str
+    python: str
+    package_folder: str
+    idle_stop_s: float = 0.0
+    budget_usd: float | None = None
+    halts: tuple[str, ...] = ()
+    has_metadata: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> Orders:
+        """Read them from a node's folder."""
+        content = json.loads((folder / ORDERS).read_text(encoding="utf-8"))
+        return cls(**content | {"halts": tuple(content["halts"])})
+
+
+@dataclass
+class Status:
+    """What a node says of itself: the content of ``status.json``."""
+
+    state: str = "starting"  # starting, working, draining, drained, broken, stopped
+    why: str = ""
+    pid: int = field(default_factory=os.getpid)
+    at_s: float = 0.0
+    n_engines: int = 0
+    n_busy: int = 0
+    n_restarts: int = 0
+    load: float = 0.0
+    n_cores: int = 0
+    notice: dict[str, Any] | None = None
+    rebalance: str | None = None
+    # Of the master only.
+    controller_pid: int | None = None
+    engines_in_all: int | None = None
+    queued: int | None = None
+    completed: int | None = None
+    idle_s: float | None = None
+    spent_usd: float | None = None
