@@ -142,5 +142,48 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
     assert "DeleteSecurityGroup" in ec2.actions()
 
 
+def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, monkeypatch):
+    ec2, cloud = account.ec2, account.cloud
+    monkeypatch.setattr("mscourse.cluster.connection._LOOK_PERIOD_S", 1)
+    planned = account.run("start", "--dry-run", "-s", "2", "-b", "0.2", "mycluster")
+    assert "RunInstances master: c5.xlarge" in planned
+    assert "USD per hour" in planned
+    assert not ec2.alive()
+    account.run("start", "-s", "2", "-b", "0.2", "mycluster")
+    with account.connect(replace_lost=True, progress=print) as cluster:
+        cluster.client.wait_for_engines(2, timeout=30)
+        ec2.interrupt(cloud.instance_id("node001"), after_s=15)
+        # The new one is asked for when the notice comes, and does not wait for the end.
+        assert wait_until(lambda: "node002" in ec2.alive(), 15)
+        assert wait_until(lambda: sorted(ec2.alive()) == ["master", "node002"], 30)
+        assert wait_until(lambda: len(cluster.client) == 2, 30)
+    account.run("stop", "mycluster")
+    assert "master  stopped" in account.run("list")
+    assert sorted(ec2.alive()) == ["master"]  # spot instances cannot be stopped
+    with pytest.raises(mscourse.ClusterError, match="is stopped. Start it"):
+        account.connect()
+    account.run("start", "-s", "2", "mycluster")  # this time on demand
+    assert ec2.alive()["node001"].lifecycle != "spot"
+    with account.connect() as cluster:
+        cluster.client.wait_for_engines(2, timeout=30)
+    account.run("terminate", "--yes", "mycluster")
+    assert not ec2.alive()
+
+
+def test_an_image_without_the_account_gets_it(account):
+    """The login key of an image's own user opens the account that the template names."""
+    ec2, cloud = account.ec2, account.cloud
+    text = account.config.read_text().replace("CLUSTER_USER = root", "CLUSTER_USER = learner")
+    account.config.write_text(text)
+    # This Python is root's, so that no engine can run; but the account is there.
+    said = account.run("start", "-s", "1", "mycluster", status=1)
+    assert "learner" in said
+    server = next(iter(cloud.servers.values()))
+    assert "learner" in server.path("/etc/passwd").read_text()
+    keys = server.path("/home/learner/.ssh/authorized_keys")
+    assert keys.read_text() == server.path("/home/root/.ssh/authorized_keys").read_text()
+    assert not ec2.alive()
+
+
 def hosts(search):
     return {e.host for e in search.evaluations()}

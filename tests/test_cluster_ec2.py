@@ -203,6 +203,7 @@ def test_everything_is_tagged_when_it_is_made(rent: Rent) -> None:
                 "Name": f"lab-{name}",
                 "mscourse:cluster": "lab",
                 "mscourse:node": name,
+                "mscourse:bid": "0.2",
                 "mscourse:template": "small",
                 "mscourse:user": "ipuser",
                 "mscourse:spot": is_spot,
@@ -516,7 +517,7 @@ def test_a_plan_tells_all_and_changes_nothing(ec2: FakeEc2) -> None:
     assert "RunInstances node002: c5a.xlarge in us-east-1a, spot" in text
     assert "MaxPrice 0.2" in text
     assert UBUNTU["x86_64"] in text
-    assert "prices are of 2026-01, check" in text
+    assert "about right, from a table of mscourse; see AWS's price page" in text
     assert "CreateVolume results: 100 GB" in text
     spot_usd = ec2.spot_price("c5a.xlarge", "us-east-1a")
     extra_usd = 3 * (30 * 0.08 / 730 + 0.005) + 100 * 0.08 / 730

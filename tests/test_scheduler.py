@@ -355,6 +355,43 @@ def test_an_answer_that_comes_after_the_news_of_a_death_counts_once():
     assert outcomes.values_of(6) == [2 * x for x in range(6)]
 
 
+class CrowdedPool(SlowNewsPool):
+    """Many engines, which are done at once, and say that each item took 1/128 of a second."""
+
+    def __init__(self, n_engines):
+        super().__init__()
+        self.alive = list(range(n_engines))
+
+    def send(self, engine, function, items):
+        future = Future()
+        self.sent.append((engine, items, future))
+        future.set_result(BatchReport([(x, None) for (x,) in items], len(items) / 128))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("n_engines", "most", "least"), [(2, 25, 1), (50, 25, 1), (100, 51, 2), (200, 102, 5)]
+)
+def test_messages_grow_with_the_engines_that_one_client_must_feed(n_engines, most, least):
+    """0.2 s of work each, or 4 ms per engine if that is more; at the end a twentieth of that."""
+    pool, n_ended = CrowdedPool(n_engines), []
+    n_items = 2 * n_engines * (1 + most) + 10 * most
+    scheduler = Scheduler(
+        double,
+        Queue([(x,) for x in range(n_items)]),
+        nullcontext(pool),
+        lambda ended: n_ended.append(len(ended)),
+    )
+    scheduler.start()
+    assert scheduler.wait(60)
+    assert sum(n_ended) == n_items
+    sizes = [len(items) for _, items, _ in pool.sent]
+    assert set(sizes[: 2 * n_engines]) == {1}  # nothing was known of durations
+    known = sizes[2 * n_engines :]
+    assert known[0] == max(known) == most
+    assert min(known[:-1]) == least  # the last one has what is left
+
+
 class DeadlyPool(SlowNewsPool):
     """One engine after the other: the next joins when one has died.
 

@@ -80,7 +80,7 @@ def _add_life(commands: Any) -> None:
     start.add_argument(
         "-s", "--size", type=int, metavar="N", help="nodes, the master included (CLUSTER_SIZE)"
     )
-    _bid(start)
+    _bid(start, "SPOT_BID")
     start.add_argument(
         "--force-spot-master",
         action="store_true",
@@ -128,7 +128,7 @@ def _add_size(commands: Any) -> None:
     )
     _name(add)
     add.add_argument("-s", "--size", type=int, default=1, metavar="N", help="how many (1)")
-    _bid(add)
+    _bid(add, "as the cluster was started")
     _dry_run(add)
     remove = _add(
         commands,
@@ -270,13 +270,13 @@ def _name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the cluster's name")
 
 
-def _bid(parser: argparse.ArgumentParser) -> None:
+def _bid(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "-b",
         "--bid",
         type=float,
         metavar="USD",
-        help="rent spot instances for at most so much per hour each (SPOT_BID)",
+        help=f"rent spot instances for at most so much per hour each (default: {default})",
     )
 
 

@@ -188,7 +188,7 @@ class Cluster:
         n_nodes : int
             How many.
         spot_bid : float or None
-            The most that each may cost, in USD per hour; None: as the template says.
+            The most that each may cost, in USD per hour; None: as the cluster was started.
 
         Returns
         -------

@@ -22,6 +22,7 @@ TEMPLATE_TAG = "mscourse:template"
 USER_TAG = "mscourse:user"
 PRICE_TAG = "mscourse:usd-per-hour"
 SPOT_TAG = "mscourse:spot"
+BID_TAG = "mscourse:bid"
 VERSION_TAG = "mscourse:version"
 LAUNCH_TAG = "mscourse:launch"
 VOLUME_TAG = "mscourse:volume"
@@ -138,6 +139,7 @@ def as_node(instance: Instance, config: Config) -> Node:
         zone=instance.get("Placement", {}).get("AvailabilityZone"),
         is_spot=instance.get("InstanceLifecycle") == "spot",
         usd_per_hour=_number(tags.get(PRICE_TAG)),
+        spot_bid=_number(tags.get(BID_TAG)),
         launched_at=instance.get("LaunchTime"),
     )
 

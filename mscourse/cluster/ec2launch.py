@@ -23,6 +23,7 @@ import mscourse
 from mscourse.cluster import ec2network
 from mscourse.cluster.ec2errors import AwsError
 from mscourse.cluster.ec2instances import (
+    BID_TAG,
     CLUSTER_TAG,
     LAUNCH_TAG,
     NODE_TAG,
@@ -227,6 +228,8 @@ class _Launch:
             USER_TAG: self._request.settings.cluster_user,
             SPOT_TAG: str(offer.is_spot).lower(),
         }
+        if self._request.spot_bid is not None:
+            tags[BID_TAG] = f"{self._request.spot_bid:g}"
         if offer.usd_per_hour is not None:
             tags[PRICE_TAG] = f"{offer.usd_per_hour:.4f}"
         kinds = ["instance", "volume", "network-interface"]

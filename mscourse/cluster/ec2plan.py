@@ -265,7 +265,7 @@ class _Choice:
             if price.usd_per_hour is None:
                 self._remark(f"What {price.instance_type} costs on demand is not known.")
             elif not price.is_listed:
-                self._remark(f"AWS's price list cannot be had: {price.source}.")
+                self._remark(f"AWS's price list cannot be had; prices are {price.source}.")
 
     def _wanted_zones(self) -> list[str]:
         wanted = self._request.settings.availability_zones

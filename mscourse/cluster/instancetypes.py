@@ -12,13 +12,11 @@ from mscourse.errors import CloudError
 if TYPE_CHECKING:
     from mscourse.cluster.ec2session import AwsSession
 
-#: When the prices below were noted. They have rarely changed, but check them.
-PRICES_OF = "2026-01"
-
 _REGIONS = ("us-east-1", "us-west-2", "eu-west-1")
 
-# USD per hour of a .large on demand with Linux, in the regions above. The other sizes cost in
-# proportion. Source: AWS's price list, https://aws.amazon.com/ec2/pricing/on-demand/.
+# About what a .large costs on demand with Linux in the regions above, in USD per hour; the other
+# sizes cost in proportion. Used where the price list cannot be asked, and never without saying
+# that it is not exact; see https://aws.amazon.com/ec2/pricing/on-demand/.
 _LARGE_USD: dict[str, tuple[float, float, float]] = {
     "t3": (0.0832, 0.0832, 0.0912),
     "c5": (0.085, 0.085, 0.096),
@@ -120,7 +118,7 @@ def type_from_table(name: str) -> InstanceType | None:
 
 
 def usd_from_table(name: str, region: str) -> float | None:
-    """Tell what a type cost per hour on demand at `PRICES_OF`; None if it is not known."""
+    """Tell what a type cost per hour on demand about; None if it is not known."""
     family, _, size = name.partition(".")
     scale = _scale(family, size)
     if scale is None or region not in _REGIONS:

@@ -236,12 +236,12 @@ class Manager:
         """Say what `add` asks a provider for, of a cluster that has these nodes."""
         if n_nodes < 1:
             raise ParameterError(f"At least one node can be added, not {n_nodes}.")
-        cluster = master_of(there).cluster
+        master = master_of(there)
         settings = self.settings_of(there)
         names = node_names(n_nodes, [node.name for node in there])
-        return Request(
-            cluster, settings, names, settings.spot_bid if spot_bid is None else spot_bid
-        )
+        # As the others were, unless something else is said.
+        bid = master.spot_bid if spot_bid is None else spot_bid
+        return Request(master.cluster, settings, names, bid)
 
     def _set_up(
         self, nodes: list[Node], settings: ClusterSettings, master: Node | None

@@ -50,6 +50,8 @@ class Node:
         Whether it may be taken away at any time.
     usd_per_hour : float or None
         What it cost per hour when it was started.
+    spot_bid : float or None
+        What spot nodes that came with it may cost in USD per hour; None: they were on demand.
     launched_at : datetime or None
         With time zone.
     """
@@ -66,6 +68,7 @@ class Node:
     zone: str | None = None
     is_spot: bool = False
     usd_per_hour: float | None = None
+    spot_bid: float | None = None
     launched_at: datetime | None = None
 
     @property

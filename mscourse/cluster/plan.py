@@ -1,7 +1,7 @@
 """What a search would take on clusters of several sizes, and what it would cost.
 
-Each row of a plan is a search that was simulated: see `mscourse.cluster.simulation`. Prices are
-given; nothing is asked of a provider.
+Each row of a plan is a search that was simulated, see `mscourse.cluster.simulation`, at prices that
+are given, see `mscourse.cluster.planprices`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
-from mscourse.cluster.simulation import (
-    Overheads,
-    SimulatedNode,
-    Simulation,
-    as_durations,
-    check_number,
-    simulate,
-)
+from mscourse.cluster.planprices import InstancePrice, cost_usd
+from mscourse.cluster.simulation import Simulation, simulate
+from mscourse.cluster.virtual import Overheads, SimulatedNode, as_durations, check_number
 from mscourse.errors import JournalError, ParameterError
 from mscourse.journalfile import Content, entries
 from mscourse.journalreport import read_journal
-
-# EC2 bills seconds, but no machine for less than a minute.
-LEAST_BILLED_S = 60
 
 # From launch until the engines have joined: a machine's boot, then its set-up.
 BOOT_S = 180.0
@@ -40,39 +33,6 @@ _CERTAIN = 0.03
 
 # A client that is busy this part of the time is what limits the search.
 CLIENT_IS_LIMIT = 0.9
-
-
-@dataclass(frozen=True)
-class InstancePrice:
-    """What a type of machine has, and what it costs.
-
-    Attributes
-    ----------
-    cores : int
-    on_demand_usd : float
-        Per hour.
-    spot_usd : float or None
-        Per hour; None: it is not to be had as a spot instance.
-    interruptions_per_hour : float
-        How often a spot instance is taken away: 0.05 is once in 20 hours.
-    speed : float
-        How fast a core is, compared to one where the durations were measured: 2 takes half as long.
-    """
-
-    cores: int
-    on_demand_usd: float
-    spot_usd: float | None = None
-    interruptions_per_hour: float = 0.0
-    speed: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("cores", self.cores, at_least=1)
-        for name in ("on_demand_usd", "spot_usd", "interruptions_per_hour", "speed"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, at_least=0.0)
-        if not self.speed:
-            raise ParameterError("speed must be above 0; 1 is as fast as what was measured.")
 
 
 @dataclass(frozen=True)
@@ -204,6 +164,7 @@ class Plan:
             "busy",
             "client",
         )
+        digits = max((_digits(row.cost_usd) for row in self.rows), default=2)
         lines = [
             (
                 row.instance_type,
@@ -211,9 +172,9 @@ class Plan:
                 f"{row.n_engines}",
                 "spot" if row.is_spot else "on demand",
                 as_time(row.finish_s),
-                f"{row.cost_usd:.2f}",
+                f"{row.cost_usd:.{digits}f}",
                 as_time(row.latest_s),
-                f"{row.most_usd:.2f}",
+                f"{row.most_usd:.{digits}f}",
                 f"{row.busy_fraction:.0%}",
                 f"{row.client_fraction:.0%}",
             )
@@ -235,6 +196,12 @@ class Plan:
 
     def remarks(self) -> Iterator[str]:
         """Say what is uncertain, and what is bad."""
+        alone_s = self.n_evaluations * self.mean_s
+        if alone_s <= min((row.finish_s for row in self.rows), default=0.0):
+            yield (
+                f"One engine like those that were timed would be done in {as_time(alone_s)}, "
+                "sooner than any of these clusters."
+            )
         if self.mean_error_s == math.inf:
             yield "Only one duration is known: a few more would tell how certain this is."
         elif self.mean_error_s > _CERTAIN * self.mean_s:
@@ -376,21 +343,25 @@ def _row(
     )
 
 
-def cost_usd(simulation: Simulation, price: InstancePrice, *, is_spot: bool) -> float:
-    """Add up what all machines cost; node 0 is the master.
+class Measured(NamedTuple):
+    """What a journal tells.
 
-    Each one is billed by the second, and for a minute at least.
+    Attributes
+    ----------
+    durations_s : list of float
+        Of each evaluation that came back, failed ones included.
+    n_to_do : int
+        What the latest launch planned and is not done; if all is done, as many as it planned.
+    is_complete : bool
+        Whether all is done.
     """
-    total_usd = 0.0
-    for life in simulation.lives:
-        usd = price.on_demand_usd
-        if is_spot and life.node and price.spot_usd is not None:
-            usd = price.spot_usd
-        total_usd += usd * max(LEAST_BILLED_S, math.ceil(life.ended_s - life.launched_s)) / 3600
-    return total_usd
+
+    durations_s: list[float]
+    n_to_do: int
+    is_complete: bool
 
 
-def measured_in(path: str | Path) -> tuple[list[float], int]:
+def measured_in(path: str | Path) -> Measured:
     """Read how long the evaluations of a journal took, and how many are still to do.
 
     Parameters
@@ -400,10 +371,7 @@ def measured_in(path: str | Path) -> tuple[list[float], int]:
 
     Returns
     -------
-    durations_s : list of float
-        Of each evaluation that came back, failed ones included.
-    n_to_do : int
-        What the latest launch planned and is not done; if all is done, as many as it planned.
+    Measured
 
     Raises
     ------
@@ -431,7 +399,8 @@ def measured_in(path: str | Path) -> tuple[list[float], int]:
         )
     n_total = report.n_total or report.n_done
     n_missing = n_total - report.n_done
-    return list(latest.values()), n_missing if n_missing > 0 else n_total
+    is_complete = n_missing <= 0
+    return Measured(list(latest.values()), n_total if is_complete else n_missing, is_complete)
 
 
 def as_time(seconds: float) -> str:
@@ -446,7 +415,11 @@ def as_time(seconds: float) -> str:
 
 def as_usd(usd: float) -> str:
     """Write an amount of money."""
-    return f"{usd:.2f} USD"
+    return f"{usd:.{_digits(usd)}f} USD"
+
+
+def _digits(usd: float) -> int:
+    return 2 if usd >= 0.1 or not usd else 3  # cents alone would make small clusters look alike
 
 
 def _quickest(row: PlanRow) -> tuple[float, float]:

@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mscourse.cluster.plan import InstancePrice, Plan
+    from mscourse.cluster.plan import Plan
+    from mscourse.cluster.planprices import InstancePrice
 
 _FORM = "TYPE:CORES:USD[:SPOT_USD[:INTERRUPTIONS]]"
 
@@ -25,8 +26,12 @@ def add_plan_command(commands: Any) -> None:
         "plan",
         help="predict how long a search takes on clusters of several sizes, and what it costs",
         description="Predict how long a search takes on clusters of several sizes, and what it "
-        "costs, from evaluations that were timed. Nothing is started, and nothing asked of the "
-        "network.",
+        "costs, from evaluations that were timed. Nothing is started. Cores of all types count as "
+        "fast as those where the evaluations were timed. Exit status: 1 if nothing meets the "
+        "deadline or the budget.",
+        epilog="In the table, busy is the part of the engines' time that evaluations take, and "
+        "client the part of its time that the client is busy: near 100%, more engines bring "
+        "nothing. Worst is the worst of three rounds, each with other draws.",
     )
     parser.set_defaults(run=lambda options: run_plan(options, parser))
     measured = parser.add_mutually_exclusive_group(required=True)
@@ -57,10 +62,26 @@ def add_plan_command(commands: Any) -> None:
         metavar=_FORM,
         type=_price,
         action="append",
-        required=True,
+        default=[],
         help="a type of machine, its cores, USD per hour on demand and as a spot instance, and how "
         "often a spot instance is interrupted per hour, as in c5.xlarge:4:0.17:0.07:0.02; may be "
-        "repeated",
+        "repeated; nothing is asked of the network",
+    )
+    parser.add_argument(
+        "--types",
+        metavar="TYPE",
+        nargs="+",
+        default=[],
+        help="types of which EC2 is asked cores and prices, such as c5.xlarge, in the region of "
+        "the configuration; the spot price is the average of a week",
+    )
+    parser.add_argument(
+        "--interruptions",
+        metavar="RATE",
+        type=float,
+        help="how often a spot instance of --types is interrupted per hour (default: 0.05, once in "
+        "20 hours of a node, a careful guess). EC2 does not tell; AWS publishes how often it "
+        "happens to which type at https://aws.amazon.com/ec2/spot/instance-advisor/",
     )
     parser.add_argument(
         "--deadline", metavar="MINUTES", type=float, help="choose the cheapest that is done by then"
@@ -93,14 +114,27 @@ def run_plan(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
     from mscourse.errors import ParameterError
 
     if options.journal is not None:
-        durations_s, n_to_do = measured_in(options.journal)
+        durations_s, n_to_do, is_complete = measured_in(options.journal)
+        if is_complete and options.evaluations is None:
+            print(
+                f"All {n_to_do} evaluations of the journal are done: this is what as many would "
+                "take again. --evaluations N is for another number.",
+                file=sys.stderr,
+            )
     elif options.evaluations is None:
         parser.error("--seconds needs --evaluations: how many are to do?")
     else:
         durations_s, n_to_do = options.seconds, options.evaluations
+    names = [name for name, _ in options.price] + options.types
+    if not names:
+        parser.error("one of --price and --types is needed: which machines?")
+    if len(set(names)) < len(names):
+        parser.error("--price, --types: give each type once.")
+    if options.interruptions is not None and not options.types:
+        parser.error("--interruptions is for --types; in --price it is the last part.")
     prices = dict(options.price)
-    if len(prices) < len(options.price):
-        parser.error("--price: give each type once.")
+    if options.types:
+        prices |= _ask(options)
     made = plan(
         durations_s,
         n_to_do if options.evaluations is None else options.evaluations,
@@ -129,7 +163,7 @@ def run_plan(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
 
 def _price(text: str) -> tuple[str, InstancePrice]:
     """Read a type of machine and its price."""
-    from mscourse.cluster.plan import InstancePrice
+    from mscourse.cluster.planprices import InstancePrice
 
     name, *numbers = text.split(":")
     try:
@@ -140,6 +174,23 @@ def _price(text: str) -> tuple[str, InstancePrice]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not of the form {_FORM}, as in c5.xlarge:4:0.17:0.07:0.02: {error}"
         ) from error
+
+
+def _ask(options: argparse.Namespace) -> dict[str, InstancePrice]:
+    """Ask EC2 for prices, and tell them."""
+    from mscourse.cluster.commands import load_config
+    from mscourse.cluster.ec2 import Ec2Provider
+    from mscourse.cluster.planprices import INTERRUPTIONS_PER_HOUR, ask_ec2
+
+    rate = INTERRUPTIONS_PER_HOUR if options.interruptions is None else options.interruptions
+    provider = Ec2Provider(load_config(options))
+    try:
+        prices = ask_ec2(provider, options.types, interruptions_per_hour=rate)
+    finally:
+        provider.close()
+    for name, price in prices.items():
+        print(f"{name}: {price.source}.", file=sys.stderr)
+    return prices
 
 
 def _draw(

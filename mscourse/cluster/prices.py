@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mscourse.cluster.instancetypes import PRICES_OF, usd_from_table
+from mscourse.cluster.instancetypes import usd_from_table
 from mscourse.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ MOST_DAYS = 90
 
 # AWS answers questions about the prices of all regions at a few places only.
 _PRICE_LIST_REGION = "us-east-1"
+
+_FROM_TABLE = "about right, from a table of mscourse; see AWS's price page"
 
 # With a bid, the price of this kind of machine counts.
 _PRODUCT = "Linux/UNIX"
@@ -185,7 +187,9 @@ def _on_demand_price(name: str, region: str, listed_usd: float | None) -> OnDema
     usd = usd_from_table(name, region)
     if usd is None:
         return OnDemandPrice(name, region, None, "not known")
-    return OnDemandPrice(name, region, usd, f"prices are of {PRICES_OF}, check")
+    return OnDemandPrice(
+        name, region, usd, "about right, from a table of mscourse; see AWS's price page"
+    )
 
 
 def _ask_price_list(session: AwsSession, name: str) -> tuple[float | None, bool]:

@@ -187,15 +187,14 @@ class Ssh:
             [*self.command(source), script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        with self._registered(sends):
+        with sends, self._registered(sends):
             takes = subprocess.run(
                 [*self.command(target), reader], stdin=sends.stdout, capture_output=True
             )
             assert sends.stdout is not None
             assert sends.stderr is not None
-            sends.stdout.close()
+            sends.stdout.close()  # it ends if nobody reads
             said = sends.stderr.read()
-            sends.stderr.close()
             sends.wait()
         if sends.returncode:
             raise _failure(source, does, sends.returncode, said)
@@ -317,7 +316,7 @@ class Ssh:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        with self._registered(process):
+        with process, self._registered(process):
             try:
                 printed, said = process.communicate(given, timeout_s)
             except subprocess.TimeoutExpired:
@@ -326,7 +325,6 @@ class Ssh:
                 ) from None
             finally:
                 process.kill()
-                process.wait()
         if process.returncode:
             raise _failure(node, does, process.returncode, said)
         return printed

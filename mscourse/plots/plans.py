@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from mscourse.cluster.plan import Plan, PlanRow
 from mscourse.errors import ParameterError
@@ -26,9 +28,13 @@ SIZE_IN = (6.4, 4.2)
 # Seconds, and the unit that times up to so long are shown in.
 _UNITS = ((300.0, 1.0, "s"), (3 * 3600.0, 60.0, "minutes"), (float("inf"), 3600.0, "hours"))
 
-# Between a point and the number beside it, in points: above the line for one type, below it for the
-# next, since types with the same price per core lie upon each other.
-_BESIDE = ((5, 4), (-3, -12))
+# Between a point and the number beside it, in points: above the line for the dearest type, below it
+# for the next, since types with nearly the same price per core lie upon each other.
+_BESIDE = ((4, 4), (-6, -13))
+
+# A limit further away than so many times the longest time, or the highest cost, is only told: to
+# show it would press all that is worth seeing into a corner.
+_FAR = 3
 
 
 def time_against_cost(
@@ -41,7 +47,8 @@ def time_against_cost(
     """Draw how long a search takes and what it costs, a line for each kind of machine.
 
     The numbers beside the points are the nodes. What lies to the left of the deadline and below
-    the budget will do. A thin line leads to the worst round that was simulated.
+    the budget will do; one of them that is far away from all points is only told. A thin line leads
+    to the worst round that was simulated.
 
     Parameters
     ----------
@@ -69,6 +76,7 @@ def time_against_cost(
     times_s = [row.latest_s for row in plan.rows]
     _, unit_s, unit = next(each for each in _UNITS if max(times_s) <= each[0])
     types = list(dict.fromkeys(name for name, _ in lines))
+    by_cost = sorted(types, key=lambda name: _mean_usd(plan, name), reverse=True)
     handles: list[Line2D] = []
     for (name, is_spot), rows in lines.items():
         # A type has one colour and one marker; spot is dashed, since it is less certain.
@@ -83,33 +91,42 @@ def time_against_cost(
             ax.annotate(
                 f"{row.n_nodes}",
                 place,
-                xytext=_BESIDE[types.index(name) % 2],
+                xytext=_BESIDE[by_cost.index(name) % 2],
                 textcoords="offset points",
                 fontsize="small",
                 color=style["color"],
+                path_effects=[withStroke(linewidth=2, foreground="white")],  # it may lie on a line
             )
         handles.append(handle(style, label=f"{name}, {'spot' if is_spot else 'on demand'}"))
-    shown_s, shown_usd = times_s, [row.most_usd for row in plan.rows]
     limit: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.5}
-    if deadline_s is not None:
-        ax.axvline(deadline_s / unit_s, **limit)
-        shown_s = [*shown_s, deadline_s]
-    if budget_usd is not None:
-        ax.axhline(budget_usd, **limit)
-        shown_usd = [*shown_usd, budget_usd]
-    if deadline_s is not None or budget_usd is not None:
-        given = [
-            name
-            for name, value in (("deadline", deadline_s), ("budget", budget_usd))
-            if value is not None
-        ]
-        handles.append(handle(limit, label=" and ".join(given)))
-    for which, values in (("x", [each / unit_s for each in shown_s]), ("y", shown_usd)):
+    drawn = []
+    for which, name, shown_unit, values, value in (
+        ("x", "deadline", unit, [each / unit_s for each in times_s], _in_units(deadline_s, unit_s)),
+        ("y", "budget", "USD", [row.most_usd for row in plan.rows], budget_usd),
+    ):
+        label = "time until the last result" if which == "x" else "cost"
+        if value is not None and value > _FAR * max(values):
+            label += f" [{shown_unit}; {name}: {value:g}]"
+        else:
+            label += f" [{shown_unit}]"
+            if value is not None:
+                (ax.axvline if which == "x" else ax.axhline)(value, **limit)
+                values.append(value)
+                drawn.append(name)
         if wants_log_scale(values, drawn=True):
             set_log_scale(ax, which, values)
         else:
             getattr(ax, f"set_{which}lim")(**{"left" if which == "x" else "bottom": 0})
-    ax.set_xlabel(f"time until the last result [{unit}]")
-    ax.set_ylabel("cost [USD]")
+        getattr(ax, f"set_{which}label")(label)
+    if drawn:
+        handles.append(handle(limit, label=" and ".join(drawn)))
     legend_above(ax, handles)
     return ax
+
+
+def _in_units(seconds: float | None, unit_s: float) -> float | None:
+    return None if seconds is None else seconds / unit_s
+
+
+def _mean_usd(plan: Plan, name: str) -> float:
+    return fmean(row.cost_usd for row in plan.rows if row.instance_type == name)

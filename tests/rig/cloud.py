@@ -66,6 +66,9 @@ class Cloud:
             metadata = self._metadata(instance_id)
             write_metadata(metadata, {"instance-id": instance_id})
             address = str(instance["PrivateIpAddress"])
+            for earlier in self._by_id.values():
+                if earlier.address == address:  # it has ended, and its address is given anew
+                    earlier.remove()
             server = self._network.boot_server(
                 f"ip-{address.replace('.', '-')}",
                 address=address,

@@ -136,7 +136,7 @@ class Network:
         if address is not None:
             assert ipaddress.ip_address(address) in ipaddress.ip_network(_CLOUD), address
             # Only this address: the computer's own network may be one of these as well.
-            ip("route", "add", f"{address}/32", "dev", self.bridge, "src", self.address)
+            ip("route", "replace", f"{address}/32", "dev", self.bridge, "src", self.address)
         self._machines.append(server)
         server.power_on()
         return server
