@@ -6,6 +6,7 @@ for AWS is moto with what it lacks in front; AWS itself is never asked.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -183,6 +184,47 @@ def test_an_image_without_the_account_gets_it(account):
     keys = server.path("/home/learner/.ssh/authorized_keys")
     assert keys.read_text() == server.path("/home/root/.ssh/authorized_keys").read_text()
     assert not ec2.alive()
+
+
+def test_ctrl_c_takes_back_what_was_started(account):
+    command = [sys.executable, "-m", "mscourse", "cluster", "--config", str(account.config)]
+    with subprocess.Popen(
+        [*command, "start", "-b", "0.2", "mycluster"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as starting:
+        assert any("is ready" in line for line in starting.stdout)
+        starting.send_signal(signal.SIGINT)
+        said = starting.stdout.read()
+        assert starting.wait(60) == 130, said
+    assert "Taking 3 nodes back" in said
+    assert "interrupted" in said
+    assert not account.ec2.alive()
+    assert "There are no clusters" in account.run("list")
+
+
+def test_keys_and_prices(account, tmp_path):
+    path = tmp_path / "keys" / "other.pem"
+    said = account.run("createkey", "other", "-o", str(path))
+    assert f"[key other]\nKEY_LOCATION = {path}" in said
+    assert path.stat().st_mode & 0o777 == 0o600
+    public = subprocess.run(["ssh-keygen", "-y", "-f", path], capture_output=True, text=True)
+    assert public.stdout.startswith("ssh-ed25519 ")
+    assert "There is a key pair other" in account.run(
+        "createkey", "other", "-o", f"{path}.2", status=1
+    )
+    account.run("removekey", "other")
+    picture = tmp_path / "prices.png"
+    said = account.run("spothistory", "-d", "2", "c5.xlarge", "-p", str(picture))
+    [row] = [line.split() for line in said.splitlines() if "us-east-1b" in line]
+    now, most, average, on_demand = map(float, row[2:6])
+    assert 0 < now <= most < on_demand
+    assert average <= most
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    said = account.run("spothistory", "c5.xlrage", status=1)
+    assert "c5.xlrage" in said
 
 
 def hosts(search):

@@ -5,6 +5,7 @@ No file system is shared: the machines do not see the folder in which the tests'
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +49,10 @@ class Lab:
         self.said: list[str] = []
 
     @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "mscourse", "cluster", "--config", str(self.path)]
+
+    @property
     def config(self) -> Config:
         return read_config(self.path)
 
@@ -60,9 +65,8 @@ class Lab:
 
     def run(self, *words: str, status: int = 0) -> str:
         """Run a command of ``mscourse cluster``; give what it printed."""
-        command = [sys.executable, "-m", "mscourse", "cluster", "--config", str(self.path)]
         done = subprocess.run(
-            [*command, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True
+            [*self.command, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + (done.stderr if words[0] == "start" or status else "")
@@ -241,7 +245,16 @@ def test_the_commands(lab, tmp_path):
     assert "of the 2 HOSTS of [cluster lab] 2 are nodes" in lab.run("addnode", "room", status=1)
     assert "Did you mean room?" in lab.run("status", "rom", status=1)
     assert "invalid choice: 'strat'" in lab.run("strat", "room", status=2)
-    lab.run("removenode", "room")
+    with subprocess.Popen(
+        [*lab.command, "dashboard", "--every", "1", "room"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as dashboard:
+        assert any("engines 2, queued or running 0" in line for line in dashboard.stdout)
+        dashboard.send_signal(signal.SIGINT)
+        assert dashboard.wait(20) == 130
+    lab.run("removenode", "--force", "room")
     assert "node001" not in lab.run("list")
     planned = lab.run("addnode", "--dry-run", "room")
     assert f"Start engines on root@{lab.servers[1].address} as node001" in planned

@@ -252,7 +252,13 @@ class Manager:
         bootstrap = Bootstrap(self.ssh, settings)
         deadline_s = time.monotonic() + settings.start_timeout_s
         self._progress(f"Setting up {_counted(nodes)} ...")
-        prepared = self.ssh.each(nodes, lambda node: bootstrap.prepare(node, deadline_s))
+
+        def prepare(node: Node) -> Ready:
+            node_is = bootstrap.prepare(node, deadline_s)
+            self._progress(f"{node.name} is ready.")
+            return node_is
+
+        prepared = self.ssh.each(nodes, prepare)
         ready = {node: each for node, each in prepared.items() if isinstance(each, Ready)}
         failed = {node: each for node, each in prepared.items() if isinstance(each, NodeError)}
         new_master = next((node for node in nodes if node.is_master), None)

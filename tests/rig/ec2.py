@@ -409,7 +409,9 @@ class FakeEc2:
         return 200, text.encode(), False
 
     def _answer_describe_spot_price_history(self, asked: Parameters) -> tuple[int, bytes, bool]:
-        types = [value for key, value in asked.items() if key.startswith("InstanceType.")]
+        known = {each["InstanceType"] for each in self._backend.describe_instance_types()}
+        wanted = (value for key, value in asked.items() if key.startswith("InstanceType."))
+        types = [name for name in wanted if name in known]
         since = datetime.fromisoformat(asked["StartTime"])
         points = [
             (name, self.region + letter, time_, usd)
