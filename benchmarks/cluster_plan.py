@@ -2,7 +2,7 @@
 
 ::
 
-    .venv/bin/python benchmarks/cluster_plan.py            # about five minutes; --quick takes two
+    .venv/bin/python benchmarks/cluster_plan.py        # about eight minutes; --quick takes three
 
 It is not part of run.py, and writes nothing: what it measures are the constants of
 `mscourse.cluster.virtual.Overheads` and of `mscourse.scheduler`. Run it on a machine that does
@@ -176,8 +176,8 @@ def workloads(*, quick: bool) -> dict[str, np.ndarray]:
 def beside(overheads: Overheads, *, quick: bool) -> None:
     """Print real searches beside simulated ones."""
     print(
-        f"{'workload':<14} {'engines':>7} {'round':>5} {'real s':>8} {'simulated s':>11} {'error':>7}"
-        f" {'from a fifth':>12} {'error':>7}"
+        f"{'workload':<14} {'engines':>7} {'round':>5} {'real s':>8} {'simulated s':>11} "
+        f"{'error':>7} {'from a fifth':>12} {'error':>7}"
     )
     errors: dict[int, list[float]] = {}
     for n_engines in N_ENGINES:
@@ -234,9 +234,9 @@ def scaling(overheads: Overheads) -> None:
             )
             ideal_s = N_EVALUATIONS * each_s / (ENGINES_PER_NODE * n_nodes)
             print(
-                f"{each_s:>7} {n_nodes:>6} {ideal_s / 3600:>9.2f} h {found.finish_s / 3600:>9.2f} h "
-                f"{found.busy_fraction:>6.1%} {found.client_fraction:>7.1%} "
-                f"{found.n_messages:>11,} {time.perf_counter() - start_s:>10.1f} s  "
+                f"{each_s:>7} {n_nodes:>6} {ideal_s / 3600:>9.2f} h "
+                f"{found.finish_s / 3600:>9.2f} h {found.busy_fraction:>6.1%} "
+                f"{found.client_fraction:>7.1%} {found.n_messages:>11,} {time.perf_counter() - start_s:>10.1f} s  "
                 f"{'client' if found.client_fraction > 0.9 else 'engines'}",
                 flush=True,
             )

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, InvalidStateError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO, TypeAlias
@@ -32,6 +32,7 @@ from mscourse.engines import (
     warn_if_insecure,
 )
 from mscourse.errors import DamagedSplitsError, NoEnginesError, ParameterError
+from mscourse.lostanswers import LostAnswers
 
 # An engine that was started anew has registered by then, or something is wrong.
 _REPLACED_WITHIN_S = 30.0
@@ -56,7 +57,7 @@ class BatchReport:
     ----------
     outcomes : list of (value, failure)
         For each item what the function returned, or else the exception it raised as text. Items
-        that were not begun have none: those at the end of the batch.
+        that were not begun, or whose answer was lost, have none: those at the end of the batch.
     elapsed_s : float
         Seconds that the items took together.
     fatal : DamagedSplitsError or None
@@ -202,11 +203,14 @@ class IPyParallelPool:
         self._identities: dict[EngineId, bytes] = {}
         self._retired: set[EngineId] = set()  # no other engine gets their numbers
         self._controller = ControllerWatch(client)
+        self._lost = LostAnswers(client)
         self._replaced_by_s = 0.0
 
     def engines(self) -> Sequence[EngineId]:
         if self._client._closed:
             return []
+        for future in self._lost.look():
+            self._give_back(future)
         return [
             engine
             for engine in self._client.ids
@@ -218,7 +222,17 @@ class IPyParallelPool:
             self._views[engine] = self._client[engine]
             self._identities[engine] = self._client._engines[engine].encode()
         future: Future = self._views[engine].apply_async(run_batch_silently, function, items)
+        self._lost.sent(engine, future)
         return future
+
+    def _give_back(self, future: Any) -> None:
+        """Let a batch of which nothing will be heard come back as it was sent."""
+        _late_answers(self._client).update(future.msg_ids)
+        # Else they would be reported as stranded when the engine ends.
+        for waiting in (self._client.outstanding, *self._client._outstanding_dict.values()):
+            waiting.difference_update(future.msg_ids)
+        with contextlib.suppress(InvalidStateError):  # it has come after all
+            future.set_result(BatchReport([], 0.0))
 
     def is_death(self, error: BaseException) -> bool:
         return isinstance(error, RemoteError) and error.ename == "EngineError"
@@ -271,6 +285,7 @@ class IPyParallelPool:
 
     def forget(self, future: Any) -> None:
         self._controller.heard()
+        self._lost.came(future)
         if self.is_death(future.exception()):
             _late_answers(self._client).update(future.msg_ids)
         with contextlib.suppress(RuntimeError):  # a message without an answer stays

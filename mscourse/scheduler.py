@@ -59,7 +59,7 @@ Item = tuple[Any, ...]
 
 
 def batch_target_s(n_engines: int) -> float:
-    """Tell how many seconds of work to put into a message, so that one client can feed engines."""
+    """Tell how many seconds of work a message should hold, so that one client can feed so many."""
     return max(BATCH_TARGET_S, n_engines * _CLIENT_S_PER_MESSAGE)
 
 
@@ -421,8 +421,8 @@ class Scheduler:
         n_done = len(report.outcomes)
         if report.is_leaving:
             pool.retire(batch.engine)
-            if is_awaited:
-                self._take_back(batch.tasks[n_done:])
+        if is_awaited:
+            self._take_back(batch.tasks[n_done:])
         if not n_done:
             return None
         duration_s = report.elapsed_s / n_done
@@ -433,7 +433,7 @@ class Scheduler:
         return None
 
     def _take_back(self, tasks: Sequence[_Task]) -> None:
-        """Queue what an engine has not begun: nobody is to blame."""
+        """Queue what an engine has not begun, or not answered: nobody is to blame."""
         for task in tasks:
             # What may have killed an engine goes on travelling alone.
             (self._lost if task.n_deaths else self._given_back).append(task)

@@ -722,7 +722,7 @@ def test_the_picture_has_a_line_for_each_kind_of_machine(ax):
     from mscourse.plots.plans import time_against_cost
 
     made = plan(MIXED, 3000, PRICES, sizes=(1, 2, 4), n_rounds=1)
-    assert time_against_cost(made, ax, deadline_s=3600, budget_usd=0.5) is ax
+    assert time_against_cost(made, ax, deadline_s=3600, budget_usd=0.3) is ax
     names = [text.get_text() for text in ax.get_legend().get_texts()]
     assert names == ["small, on demand", "small, spot", "large, on demand", "deadline and budget"]
     assert [text.get_text() for text in ax.texts] == ["1", "2", "4", "2", "4", "1", "2", "4"]
@@ -731,7 +731,7 @@ def test_the_picture_has_a_line_for_each_kind_of_machine(ax):
     assert list(small.get_ydata()) == [each.cost_usd for each in made.rows[:3]]
     assert ax.get_xlabel() == "time until the last result [minutes]"
     assert any(list(line.get_xdata()) == [60, 60] for line in ax.lines)
-    assert any(list(line.get_ydata()) == [0.5, 0.5] for line in ax.lines)
+    assert any(list(line.get_ydata()) == [0.3, 0.3] for line in ax.lines)
     ax.figure.canvas.draw()
 
 

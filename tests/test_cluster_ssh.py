@@ -114,7 +114,8 @@ def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
         assert not list(server.path("/home/root/.mscourse/clusters").iterdir())
 
 
-def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, tmp_path):
+def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypatch):
+    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 2)
     lab = lab(3)
     lab.start(size=2)
     with lab.connect() as cluster:
@@ -124,6 +125,10 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, tmp_path
         [node] = cluster.add(1)
         assert node.name == "node002"
         assert wait_until(lambda: "lab03" in hosts_of(search))
+        # The way to the master breaks, and what was in it is lost.
+        [tunnel] = [each for each in psutil.Process().children() if each.name() == "ssh"]
+        tunnel.kill()
+        assert wait_until(lambda: cluster._tunnel.n_restarts == 1 and cluster._tunnel.is_open)
         # It got the data from the master, through here.
         version = digits_splits.folder_on_nodes
         assert lab.servers[2].path(f"/home/root/data/{version}/manifest.json").exists()

@@ -441,3 +441,24 @@ def test_the_last_items_wait_for_an_engine():
     pool.alive = ["b"]
     assert scheduler.wait(10)
     assert outcomes.values_of(1) == [0]
+
+
+def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
+    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
+    handlers = client._queue_handlers
+    handle = handlers["apply_reply"]
+    lost = []
+
+    def lose_two(message):
+        (lost.append if len(lost) < 2 else handle)(message)
+
+    monkeypatch.setitem(handlers, "apply_reply", lose_two)
+    outcomes = run(double, [(x,) for x in range(50)], client)
+    assert len(lost) == 2
+    assert outcomes.values_of(50) == [2 * x for x in range(50)]
+
+
+def test_work_that_takes_long_is_not_taken_for_lost(client, monkeypatch, tmp_path):
+    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.1)
+    run(note_begin_and_end, [(x, tmp_path) for x in range(8)], client)
+    assert len(list(tmp_path.glob("begun-*"))) == 8

@@ -10,15 +10,12 @@ ipyparallel's own tunnels are one ssh process for each port, and nobody looks af
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mscourse.cluster.nodes import Node
@@ -106,9 +103,7 @@ class Tunnel:
         self._is_closing.set()
         process = self._process
         if process is not None:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
+            _close_input(process)
             process.kill()
             process.wait()
 
@@ -143,6 +138,7 @@ class Tunnel:
         while not self._is_closing.is_set():
             assert self._process is not None
             self._process.wait()
+            _close_input(self._process)
             if self._is_closing.wait(pause_s):
                 return
             self.n_restarts += 1
@@ -153,13 +149,10 @@ class Tunnel:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def connection_file(folder: Path, connection: Mapping[str, Any]) -> Path:
-    """Write a connection for other clients of this machine; only its owner can read it."""
-    path = folder / "ipcontroller-client.json"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(connection, file)
-    return path
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 def _free_port() -> int:

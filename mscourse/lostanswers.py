@@ -1,0 +1,88 @@
+"""Find work whose message, or whose answer, was lost on the way.
+
+A connection that breaks and comes back, such as an ssh tunnel, drops what was in it, and nobody is
+told: the engine is idle, and the client waits for ever. But the controller counts what each engine
+has. If that is less than the client waits for, twice in a row, the oldest of it is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import ipyparallel as ipp
+
+# An answer is under way for far less than this, so that what is missing twice is not on its way.
+_ASK_PERIOD_S = 10.0
+
+
+class LostAnswers:
+    """Compares what a client waits for with what its controller knows.
+
+    Parameters
+    ----------
+    client : ipyparallel.Client
+    """
+
+    def __init__(self, client: ipp.Client) -> None:
+        self._client = client
+        self._awaited: dict[Hashable, list[Any]] = {}  # futures by engine, the oldest first
+        self._asked_s = time.monotonic()
+        self._question: threading.Thread | None = None
+        self._asked_of: dict[Hashable, list[Any]] = {}
+        self._answer: dict[Any, Any] | None = None
+        self._suspects: set[int] = set()
+
+    def sent(self, engine: Hashable, future: Any) -> None:
+        """Take note of work that an engine was sent."""
+        self._awaited.setdefault(engine, []).append(future)
+
+    def came(self, future: Any) -> None:
+        """Take note that something has come of it."""
+        for engine, futures in list(self._awaited.items()):
+            if future in futures:
+                futures.remove(future)
+                if not futures:
+                    del self._awaited[engine]
+                return
+
+    def look(self) -> Sequence[Any]:
+        """Give the futures that nothing will come of any more, each once."""
+        if self._question is not None:
+            if self._question.is_alive():
+                return []
+            self._question = None
+            return self._compare()
+        now_s = time.monotonic()
+        if self._awaited and now_s - self._asked_s > _ASK_PERIOD_S:
+            self._asked_s = now_s
+            self._asked_of = {engine: list(futures) for engine, futures in self._awaited.items()}
+            self._answer = None
+            # In a thread, since an answer that does not come cannot be waited for with a limit.
+            self._question = threading.Thread(target=self._ask, daemon=True)
+            self._question.start()
+        return []
+
+    def _ask(self) -> None:
+        with contextlib.suppress(Exception):  # the client may be closed meanwhile
+            self._answer = self._client.queue_status()
+
+    def _compare(self) -> Sequence[Any]:
+        if self._answer is None:
+            return []
+        missing = []
+        for engine, asked_of in self._asked_of.items():
+            has = self._answer.get(engine)
+            if has is None:
+                continue  # it has died, which is told in another way
+            awaited = [each for each in asked_of if not each.done()]
+            n_known = has["queue"] + has["tasks"]
+            missing += awaited[: max(0, len(awaited) - n_known)]
+        lost = [each for each in missing if id(each) in self._suspects]
+        for each in lost:
+            self.came(each)
+        self._suspects = {id(each) for each in missing}
+        return lost
