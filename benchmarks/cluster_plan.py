@@ -236,7 +236,8 @@ def scaling(overheads: Overheads) -> None:
             print(
                 f"{each_s:>7} {n_nodes:>6} {ideal_s / 3600:>9.2f} h "
                 f"{found.finish_s / 3600:>9.2f} h {found.busy_fraction:>6.1%} "
-                f"{found.client_fraction:>7.1%} {found.n_messages:>11,} {time.perf_counter() - start_s:>10.1f} s  "
+                f"{found.client_fraction:>7.1%} {found.n_messages:>11,} "
+                f"{time.perf_counter() - start_s:>10.1f} s  "
                 f"{'client' if found.client_fraction > 0.9 else 'engines'}",
                 flush=True,
             )

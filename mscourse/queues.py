@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mscourse.evaluation import Outcome, Params
 from mscourse.pools import EngineId
-from mscourse.scheduler import BATCH_TARGET_S, Item
+from mscourse.scheduler import Item, batch_target_s
 
 # The end begins when what is left is this many times the longest evaluation, for each engine.
 # Before, the order hardly changes when the search is over.
@@ -126,7 +126,7 @@ class CandidateQueue:
             for candidate, split in itertools.islice(chosen, n):
                 items.append((candidate, self._params(candidate), split))
                 expected_s += self._durations.of(candidate) or 0.0
-                if expected_s >= BATCH_TARGET_S:
+                if expected_s >= batch_target_s(len(engines)):
                     break
             return items
 

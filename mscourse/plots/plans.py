@@ -116,7 +116,7 @@ def time_against_cost(
         if wants_log_scale(values, drawn=True):
             set_log_scale(ax, which, values)
         else:
-            getattr(ax, f"set_{which}lim")(**{"left" if which == "x" else "bottom": 0})
+            getattr(ax, f"set_{which}lim")(0, 1.05 * max(values) or 1)  # 0: all may be for free
         getattr(ax, f"set_{which}label")(label)
     if drawn:
         handles.append(handle(limit, label=" and ".join(drawn)))
