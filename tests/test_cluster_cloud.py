@@ -103,6 +103,12 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
         assert wait_until(lambda: len(cluster.client.ids) == 5)
         assert wait_until(lambda: len(hosts(search)) == 5)
 
+        # The nodes know each other by their names.
+        for node in ("master", "node003"):
+            known = account.run("sshnode", "mycluster", node, "getent", "hosts", "node001")
+            address = cloud.servers["node001"].address
+            assert known.split()[:2] == [address, "node001"]
+
         # One is taken away with a notice, long enough to finish what it is at.
         noticed = cloud.servers["node001"]
         ec2.interrupt(cloud.instance_id("node001"), after_s=25)
@@ -161,7 +167,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     account.run("stop", "mycluster")
     assert "master  stopped" in account.run("list")
     assert sorted(ec2.alive()) == ["master"]  # spot instances cannot be stopped
-    with pytest.raises(mscourse.ClusterError, match="is stopped. Start it"):
+    with pytest.raises(mscourse.ClusterError, match=r"is stopped\. Start it"):
         account.connect()
     account.run("start", "-s", "2", "mycluster")  # this time on demand
     assert ec2.alive()["node001"].lifecycle != "spot"

@@ -15,8 +15,9 @@ import ipyparallel as ipp
 from traitlets.log import get_logger
 
 from mscourse.cluster.config import read_config
-from mscourse.cluster.manager import Manager, NodeReport, master_of
-from mscourse.cluster.nodes import Node, Progress
+from mscourse.cluster.manager import Manager
+from mscourse.cluster.nodes import Node, Progress, master_of
+from mscourse.cluster.services import NodeReport
 from mscourse.cluster.transfer import Sent, send_splits
 from mscourse.cluster.tunnel import Tunnel
 from mscourse.errors import ClusterError, MSCourseError, NodeError

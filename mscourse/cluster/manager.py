@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mscourse.cluster.bootstrap import Bootstrap, Ready
@@ -29,10 +29,11 @@ from mscourse.cluster.nodes import (
     Request,
     Step,
     by_name,
+    master_of,
     node_names,
 )
 from mscourse.cluster.remarks import did_you_mean
-from mscourse.cluster.services import Services
+from mscourse.cluster.services import NodeReport, Services
 from mscourse.cluster.settings import ClusterSettings, Config
 from mscourse.cluster.ssh import Ssh
 from mscourse.cluster.transfer import relay_splits
@@ -44,24 +45,6 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
 
 _DRAINED_WITHIN_S = 600.0
 _LOOK_PERIOD_S = 1.0
-
-
-@dataclass(frozen=True)
-class NodeReport:
-    """A node, and what it says of itself.
-
-    Attributes
-    ----------
-    node : Node
-    status : Status or None
-        None if nothing runs there, or it does not answer.
-    error : str
-        Why it does not answer; else empty.
-    """
-
-    node: Node
-    status: Status | None
-    error: str = ""
 
 
 class Manager:
@@ -293,6 +276,10 @@ class Manager:
         working = [node for node in nodes if node not in failed]
         everybody = {node.name: node for node in [*self.nodes(cluster), *working]}
         services.write_bill(master, everybody.values())
+        if settings.provider == "ec2":
+            running = [node for node in everybody.values() if node.state == "running"]
+            told = self.ssh.each(running, lambda node: services.write_names(node, running))
+            self._say_errors(told)
         self._progress(f"{_counted(working)} of {cluster} work.")
         return working
 
@@ -430,24 +417,6 @@ class Manager:
         for each in results.values():
             if isinstance(each, NodeError):
                 self._progress(str(each))
-
-
-def master_of(nodes: Sequence[Node]) -> Node:
-    """Give the master of a cluster.
-
-    Raises
-    ------
-    ClusterError
-        If it is gone.
-    """
-    for node in nodes:
-        if node.is_master:
-            return node
-    cluster = nodes[0].cluster
-    raise ClusterError(
-        f"The cluster {cluster!r} has lost its master. What is left of it costs money: "
-        f"`mscourse cluster terminate {cluster}`."
-    )
 
 
 def _counted(nodes: Sequence[Node]) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from mscourse.cluster.settings import ClusterSettings, Host, Key
+from mscourse.errors import ClusterError
 
 if TYPE_CHECKING:
     from mscourse.cluster.ec2volumes import AttachedVolume
@@ -173,3 +174,21 @@ def node_names(n_nodes: int, taken: Iterable[str] = ()) -> list[str]:
 def by_name(node: Node) -> tuple[bool, str]:
     """Sort key: the master first."""
     return not node.is_master, node.name
+
+
+def master_of(nodes: Sequence[Node]) -> Node:
+    """Give the master of a cluster.
+
+    Raises
+    ------
+    ClusterError
+        If it is gone.
+    """
+    for node in nodes:
+        if node.is_master:
+            return node
+    cluster = nodes[0].cluster
+    raise ClusterError(
+        f"The cluster {cluster!r} has lost its master. What is left of it costs money: "
+        f"`mscourse cluster terminate {cluster}`."
+    )

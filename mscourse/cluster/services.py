@@ -10,7 +10,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mscourse.cluster import nodefiles
@@ -62,6 +62,13 @@ for _ in $(seq %(tries)d); do is_alive || exit 0; sleep 0.2; done
 kill -9 "$pid"
 """
 
+# The nodes of a cluster know each other by their names. What is replaced is our own lines only.
+_NAMES = """\
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+{ grep -v '# mscourse$' /etc/hosts || true; printf '%%s' %(lines)s; } >"$folder/hosts"
+as_root cp "$folder/hosts" /etc/hosts
+"""
+
 _STATUS = """\
 if is_alive; then cat "$folder/status.json"; else echo; fi
 """
@@ -70,6 +77,24 @@ if is_alive; then cat "$folder/status.json"; else echo; fi
 def folder_of(cluster: str) -> str:
     """Name the folder of a cluster on a node, relative to the home folder."""
     return f".mscourse/clusters/{cluster}"
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """A node, and what it says of itself.
+
+    Attributes
+    ----------
+    node : Node
+    status : Status or None
+        None if nothing runs there, or it does not answer.
+    error : str
+        Why it does not answer; else empty.
+    """
+
+    node: Node
+    status: nodefiles.Status | None
+    error: str = ""
 
 
 class Services:
@@ -166,6 +191,12 @@ class Services:
         printed = self._run(master, 'cat "$folder/bill.json" 2>/dev/null || echo "[]"', "it paid")
         content = json.dumps(updated_bill(json.loads(printed), nodes, time.time())).encode()
         self._ssh.write(master, f"{self._folder}/{nodefiles.BILL}", content)
+
+    def write_names(self, node: Node, nodes: Iterable[Node]) -> None:
+        """Let a rented node reach all nodes by their names: ``ssh node001``."""
+        lines = "".join(f"{each.private_address} {each.name} # mscourse\n" for each in nodes)
+        script = _NAMES % {"lines": shlex.quote(lines)}
+        self._run(node, script, "it knew the names of the others")
 
     def sent(self, node: Node, data_folder: str) -> list[str]:
         """List the folders of data that were sent to a node."""

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from mscourse.cluster.manager import NodeReport
 from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import Node, Step
 from mscourse.cluster.prices import OnDemandPrice, SpotPrices
+from mscourse.cluster.services import NodeReport
 
 # What a node says of itself is a second or two old. Older than this, its agent hangs.
 _FRESH_S = 30.0
