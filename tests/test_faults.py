@@ -42,7 +42,8 @@ class Rogue(ClassifierMixin, BaseEstimator):
                 X[:] = -1
                 y[:] = 0
             case "moves":
-                os.chdir("/")
+                # Elsewhere than it is, also if it has been moved before.
+                os.chdir("/usr" if Path.cwd() == Path("/") else "/")
             case "meddles":
                 np.seterr(all="raise")
                 warnings.simplefilter("error")
