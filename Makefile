@@ -38,7 +38,8 @@ lab: $(VENV)/.installed ## open the labs in JupyterLab
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir labs
 
 test: $(VENV)/.installed ## run all tests, the recorded solutions included
-	$(BIN)/python -m pytest
+	# Two at once: many wait for processes that start and end.
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The next two take another seed each time, and say which if something fails.
 fuzz: $(VENV)/.installed ## feed the readers of files with nonsense

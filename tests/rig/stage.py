@@ -1,4 +1,4 @@
-"""Where the book's chapter on clusters plays: a pretend EC2, or what is left of it on this computer.
+"""Where the chapter on clusters plays: a pretend EC2, or what is left of it on this computer.
 
 ::
 
@@ -36,7 +36,6 @@ import psutil
 
 import mscourse
 from mscourse.draining import NODE_FOLDER_VARIABLE, busy_engines, drain
-from mscourse.errors import MSCourseError
 
 REGION = "us-west-2"
 
@@ -176,7 +175,8 @@ class Stage:
         if self.why_not is not None:
             allowed = "|".join(_NEEDS_NO_MACHINE)
             lines += [
-                'if [ "$1" = cluster ]; then case "$2" in',
+                'command=$2; if [ "$2" = --config ]; then command=$4; fi',
+                'if [ "$1" = cluster ]; then case "$command" in',
                 f"  {allowed}) ;;",
                 f"  *) echo {shlex.quote(_not_run(self.why_not))}; exit 0 ;;",
                 "esac; fi",
@@ -209,7 +209,8 @@ def _why_not() -> str | None:
         return f"a pretend EC2 needs {error.name}"
     if sys.platform != "linux":
         return "a pretend network needs Linux and root"
-    return why_not() or why_no_ssh()
+    why = why_not() or why_no_ssh()
+    return None if why is None else " ".join(why.split())
 
 
 def _not_run(why: str) -> str:
