@@ -249,7 +249,7 @@ def test_the_commands(lab, tmp_path):
     assert "IPController" in lab.run("logs", "room", "--node", "master", "-n", "200")
     assert "of the 2 HOSTS of [cluster lab] 2 are nodes" in lab.run("addnode", "room", status=1)
     assert "Did you mean room?" in lab.run("status", "rom", status=1)
-    assert "invalid choice: 'strat'" in lab.run("strat", "room", status=2)
+    assert "invalid choice: 'begin'" in lab.run("begin", "room", status=2)
     with subprocess.Popen(
         [*lab.command, "dashboard", "--every", "1", "room"],
         stdout=subprocess.PIPE,
