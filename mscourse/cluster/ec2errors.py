@@ -66,7 +66,7 @@ _MEANINGS = (
     _Meaning(
         ("SpotMaxPriceTooLow",),
         "the bid is below the current price",
-        "Raise SPOT_BID; `mscourse cluster prices` shows what spot instances cost.",
+        "Raise SPOT_BID; `mscourse cluster spothistory` shows what spot instances cost.",
         "elsewhere",
     ),
     _Meaning(

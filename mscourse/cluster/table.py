@@ -407,14 +407,14 @@ CLUSTER = SectionKind(
         ),
         Setting(
             "WHEELS",
-            LocalPath(),
+            LocalPath("the path of a folder"),
             "a folder of wheels on this machine, for nodes that reach no package index",
             unset="the package index",
             example="~/wheels",
         ),
         Setting(
             "NODE_PYTHON",
-            NodePath(),
+            NodePath(what="a program"),
             "a Python on the nodes that has all packages; then nothing is installed",
             unset="an environment of its own",
             example="/opt/course/bin/python",

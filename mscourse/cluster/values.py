@@ -221,7 +221,7 @@ class HostName:
 
 @dataclass(frozen=True)
 class LocalPath:
-    """A file on this machine; ``~`` and ``$NAME`` are expanded."""
+    """A file or folder on this machine; ``~`` and ``$NAME`` are expanded."""
 
     allowed: str = "the path of a file"
 
@@ -234,14 +234,15 @@ class LocalPath:
 
 @dataclass(frozen=True)
 class NodePath:
-    """A folder on a node. It ends up in commands, so its letters are few."""
+    """A folder or a program on a node. It ends up in commands, so its letters are few."""
 
     in_home: bool = False
+    what: str = "a folder"
 
     @property
     def allowed(self) -> str:
         start = "/ or ~/" if self.in_home else "/"
-        return f"a folder that begins with {start}, of letters, digits, / . _ -"
+        return f"{self.what} that begins with {start}, of letters, digits, / . _ -"
 
     def read(self, text: str, folder: Path) -> str:
         start = "(?:~/|/)" if self.in_home else "/"
