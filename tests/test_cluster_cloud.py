@@ -149,6 +149,7 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
     assert "DeleteSecurityGroup" in ec2.actions()
 
 
+@pytest.mark.long
 def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, monkeypatch):
     ec2, cloud = account.ec2, account.cloud
     monkeypatch.setattr("mscourse.cluster.connection._LOOK_PERIOD_S", 1)
