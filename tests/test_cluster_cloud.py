@@ -18,6 +18,7 @@ import pytest
 from helpers import require_system, wait_until
 from rig.cloud import Cloud
 from rig.ec2 import FakeEc2
+from rig.server import HOME
 from rig.sshd import why_no_ssh
 from sklearn.svm import SVC
 
@@ -189,7 +190,7 @@ def test_an_image_without_the_account_gets_it(account):
     server = next(iter(cloud.servers.values()))
     assert "learner" in server.path("/etc/passwd").read_text()
     keys = server.path("/home/learner/.ssh/authorized_keys")
-    assert keys.read_text() == server.path("/home/root/.ssh/authorized_keys").read_text()
+    assert keys.read_text() == server.path(f"{HOME}/.ssh/authorized_keys").read_text()
     assert not ec2.alive()
 
 

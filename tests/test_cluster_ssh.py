@@ -18,6 +18,7 @@ import psutil
 import pytest
 import sklearn
 from helpers import require_system, wait_until
+from rig.server import HOME
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
@@ -111,7 +112,7 @@ def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
     assert not lab.manager().nodes()
     for server in lab.servers:
         assert "mscourse" not in server.call("ps", "-e", "-o", "args")
-        assert not list(server.path("/home/root/.mscourse/clusters").iterdir())
+        assert not list(server.path(f"{HOME}/.mscourse/clusters").iterdir())
 
 
 def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypatch):
@@ -131,7 +132,7 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypa
         assert wait_until(lambda: cluster._tunnel.n_restarts == 1 and cluster._tunnel.is_open)
         # It got the data from the master, through here.
         version = digits_splits.folder_on_nodes
-        assert lab.servers[2].path(f"/home/root/data/{version}/manifest.json").exists()
+        assert lab.servers[2].path(f"{HOME}/data/{version}/manifest.json").exists()
         cluster.remove(["node001"])
         n_there = len([e for e in search.evaluations() if e.host == "lab02"])
         assert search.wait(60)
@@ -140,7 +141,7 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypa
         assert_complete(search)
         assert search.n_failed == 0
         assert [node.name for node in cluster.nodes()] == ["master", "node002"]
-        assert not lab.servers[1].path("/home/root/.mscourse/clusters/room").exists()
+        assert not lab.servers[1].path(f"{HOME}/.mscourse/clusters/room").exists()
         with pytest.raises(ParameterError, match=r"no 'node02'.*Did you mean node002"):
             cluster.remove(["node02"])
         with pytest.raises(ParameterError, match="Without the master"):
@@ -177,14 +178,14 @@ def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
         assert all(each.status.state == "working" for each in reports.values())
     vanishing.power_on()
     lab.manager().terminate("room")
-    assert not vanishing.path("/home/root/.mscourse/clusters/room").exists()
+    assert not vanishing.path(f"{HOME}/.mscourse/clusters/room").exists()
 
 
 @pytest.mark.long
 def test_a_host_that_fails_does_not_fail_the_cluster(lab):
     lab = lab(3)
     lab.servers[1].power_off()
-    lab.servers[2].path("/home/root/.mscourse").write_text("no folder")
+    lab.servers[2].path(f"{HOME}/.mscourse").write_text("no folder")
     lab.path.write_text(
         lab.path.read_text().replace("START_TIMEOUT_S = 30", "START_TIMEOUT_S = 30")
     )
@@ -203,10 +204,10 @@ def test_a_host_that_fails_does_not_fail_the_cluster(lab):
 
 def test_a_master_that_fails_ends_the_start(lab):
     lab = lab(2)
-    lab.servers[0].path("/home/root/.mscourse").write_text("no folder")
+    lab.servers[0].path(f"{HOME}/.mscourse").write_text("no folder")
     with pytest.raises(NodeError, match=r"(?s)master.*Not a directory"):
         lab.start()
-    lab.servers[0].path("/home/root/.mscourse").unlink()
+    lab.servers[0].path(f"{HOME}/.mscourse").unlink()
     assert not lab.manager().nodes()
     with pytest.raises(ClusterError, match=r"There is no cluster 'room'. There are none"):
         lab.connect()
@@ -314,7 +315,7 @@ def test_nodes_install_from_a_folder_of_wheels(lab, tmp_path):
     with lab.connect() as cluster:
         view = cluster.client[:]
         view.execute("import sys; python = sys.executable", block=True)
-        assert view["python"][0].startswith("/home/root/.mscourse/environments/")
+        assert view["python"][0].startswith(f"{HOME}/.mscourse/environments/")
         [version] = view.apply_sync(metadata.version, "scikit-learn")
         assert version == sklearn.__version__
         assert view.apply_sync(metadata.version, "wheel")

@@ -17,9 +17,10 @@ from pathlib import Path
 from mscourse.cluster.inifile import Section, decode, read_ini
 from mscourse.cluster.remarks import Place, Remarks
 from mscourse.cluster.resolve import resolve
+from mscourse.cluster.schema import SectionKind
 from mscourse.cluster.sections import Checked, check_section, holds_secret, identify
 from mscourse.cluster.settings import Config
-from mscourse.cluster.table import GLOBAL, SectionKind
+from mscourse.cluster.table import GLOBAL
 from mscourse.errors import ClusterConfigError
 
 #: The environment variable that names the configuration.

@@ -12,8 +12,9 @@ from typing import Any
 from mscourse.cluster import obsolete
 from mscourse.cluster.inifile import Entry, Section
 from mscourse.cluster.remarks import Place, Remarks, did_you_mean, nearest, quoted
+from mscourse.cluster.schema import SectionKind, Setting
 from mscourse.cluster.settings import Secret
-from mscourse.cluster.table import REGIONS, SECTIONS, SectionKind, Setting
+from mscourse.cluster.table import REGIONS, SECTIONS
 from mscourse.cluster.values import Kind, Name, SecretText
 
 # A network with a shorter prefix is hardly that of a house, a school or a company.

@@ -6,8 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from mscourse.cluster.schema import SectionKind, Setting
 from mscourse.cluster.settings import Provider
-from mscourse.cluster.table import CLUSTER, SECTIONS, SectionKind, Setting, as_text
+from mscourse.cluster.table import CLUSTER, SECTIONS, as_text
 from mscourse.cluster.values import SecretText
 from mscourse.errors import ClusterConfigError
 
