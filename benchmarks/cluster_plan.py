@@ -33,7 +33,8 @@ import mscourse
 from mscourse.cluster.simulation import simulate
 from mscourse.cluster.virtual import Overheads, SimulatedNode
 from mscourse.pools import pool_for
-from mscourse.scheduler import Queue, Scheduler
+from mscourse.scheduler import Scheduler
+from mscourse.source import Queue
 
 N_ENGINES = (1, 2, 4)
 N_ROUNDS = 3

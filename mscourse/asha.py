@@ -19,7 +19,7 @@ import numpy as np
 
 from mscourse.evaluation import Params
 from mscourse.pools import EngineId
-from mscourse.scheduler import Item
+from mscourse.source import Item
 
 N_SAMPLES = "n_samples"
 

@@ -24,7 +24,7 @@ from mscourse.results import Mean
 from mscourse.resume import journal_of
 from mscourse.running import Run
 from mscourse.scaling import Extrapolation, PowerLaw, ScoreLaw
-from mscourse.scheduler import Queue
+from mscourse.source import Queue
 from mscourse.splits import Splits
 from mscourse.trainsizes import checked_sizes, missing_classes, spread
 
@@ -297,6 +297,17 @@ def learning_curve(
         If the client has no engines.
     JournalError
         If the journal is of other work, in use, or no journal.
+
+    Examples
+    --------
+    >>> sizes = [0.1, 0.3, 1.0]
+    >>> curve = mscourse.learning_curve(
+    ...     SVC(gamma=1e-3), splits, train_sizes=sizes, engines=client
+    ... )
+    >>> curve.wait()
+    True
+    >>> curve.results()["test_scores"].mean(axis=1).round(2)
+    array([0.89, 0.94, 0.97])
     """
     check_one_metric(scoring)
     if params is None:
@@ -351,6 +362,16 @@ def validation_curve(
         If the client has no engines.
     JournalError
         If the journal is of other work, in use, or no journal.
+
+    Examples
+    --------
+    >>> curve = mscourse.validation_curve(
+    ...     SVC(), splits, param_name="gamma", param_range=[1e-5, 1e-3, 1e-1], engines=client
+    ... )
+    >>> curve.wait()
+    True
+    >>> curve.results()["test_scores"].mean(axis=1).round(2)
+    array([0.63, 0.97, 0.1 ])
     """
     check_one_metric(scoring)
     if not isinstance(param_name, str):

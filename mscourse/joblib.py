@@ -39,7 +39,8 @@ from numpy.typing import NDArray
 
 from mscourse.errors import ClusterError, ParameterError
 from mscourse.pools import EngineId, Engines, pool_for
-from mscourse.scheduler import Ended, Item, Scheduler
+from mscourse.scheduler import Scheduler
+from mscourse.source import Ended, Item
 
 NAME = "mscourse"
 
@@ -67,6 +68,13 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         If these are no engines.
     NoEnginesError
         If there are none at the moment.
+
+    Examples
+    --------
+    >>> with joblib.parallel_config("mscourse", engines=client):
+    ...     scores = cross_val_score(SVC(gamma=1e-3), X, y, n_jobs=-1)
+    >>> scores.round(2)
+    array([0.98, 0.95, 0.98, 0.99, 0.96])
     """
 
     supports_retrieve_callback = True

@@ -17,7 +17,7 @@ from mscourse.evaluation import Outcome, Params
 from mscourse.pools import EngineId
 from mscourse.prefixes import Prefix
 from mscourse.queues import Place
-from mscourse.scheduler import Item
+from mscourse.source import Item
 
 
 @dataclass(eq=False)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from mscourse.evaluation import Outcome, Params
 from mscourse.pools import EngineId
-from mscourse.scheduler import Item, batch_target_s
+from mscourse.scheduler import batch_target_s
+from mscourse.source import Item
 
 # The end begins when what is left is this many times the longest evaluation, for each engine.
 # Before, the order hardly changes when the search is over.

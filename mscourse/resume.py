@@ -18,7 +18,7 @@ from mscourse.evaluation import Evaluator
 from mscourse.identity import described, described_scorer
 from mscourse.journal import Journal, open_journal
 from mscourse.pools import EngineId
-from mscourse.scheduler import Item, Source
+from mscourse.source import Item, Source
 from mscourse.splits import Splits
 
 

@@ -20,7 +20,8 @@ from mscourse.journalfile import Entry
 from mscourse.log import Log, Records
 from mscourse.pools import EngineId, Engines, pool_for
 from mscourse.resume import ReplayingSource
-from mscourse.scheduler import Ended, Item, Scheduler, Source
+from mscourse.scheduler import Scheduler
+from mscourse.source import Ended, Item, Source
 
 # How often a progress bar looks: often enough to seem smooth.
 _BAR_PERIOD_S = 0.1

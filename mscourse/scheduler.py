@@ -20,15 +20,16 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import cloudpickle
 
 from mscourse.errors import ClusterError, NoEnginesError
 from mscourse.pools import EngineId, Future, Pool
+from mscourse.source import Ended, Item, Source
 
 # About as much work as makes the 5 ms of a message negligible, and little enough to lose, to wait
 # for after an abort, and to balance at the end.
@@ -55,86 +56,13 @@ MOST_DEATHS = 3
 # How often to look for engines that have joined, if nothing else wakes the thread.
 _LOOK_FOR_ENGINES_S = 0.25
 
-Item = tuple[Any, ...]
-
 
 def batch_target_s(n_engines: int) -> float:
     """Tell how many seconds of work a message should hold, so that one client can feed so many."""
     return max(BATCH_TARGET_S, n_engines * _CLIENT_S_PER_MESSAGE)
 
 
-class Ended(NamedTuple):
-    """An item that has come to its end.
-
-    Attributes
-    ----------
-    item : tuple
-        The item.
-    value : object
-        What the function returned.
-    failure : str or None
-        Why there is no value: the function raised, or the item has killed its engines.
-    engine : hashable
-        Where it ran last.
-    """
-
-    item: Item
-    value: Any
-    failure: str | None
-    engine: EngineId
-
-
 OnEnded = Callable[[Sequence[Ended]], None]
-
-
-class Source(Protocol):
-    """Where the scheduler gets its items. Asked from the scheduler's thread only."""
-
-    @property
-    def n_waiting(self) -> int:
-        """How many items could be taken now."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether more may come that nothing under way brings.
-
-        It is the end when none is waiting, nothing is under way, and it is not open.
-        """
-
-    def take(
-        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
-    ) -> Sequence[Item]:
-        """Hand out up to ``n`` items for an engine, in the order in which they should run.
-
-        Parameters
-        ----------
-        n : int
-            About as many as make a good message. Fewer may be better, or none for the moment.
-        engine : hashable
-            The engine that will run them.
-        engines : sequence of hashable
-            All that there are now, this one among them.
-        ahead : bool
-            Whether the engine is busy, so that they would wait for what it is at.
-        """
-
-
-class Queue:
-    """A source that hands out the items of a list."""
-
-    is_open = False
-
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = deque(items)
-
-    @property
-    def n_waiting(self) -> int:
-        return len(self._items)
-
-    def take(
-        self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
-    ) -> Sequence[Item]:
-        return [self._items.popleft() for _ in range(min(n, len(self._items)))]
 
 
 @dataclass(eq=False)

@@ -25,7 +25,8 @@ from mscourse.errors import CloudError, JournalError, ParameterError
 from mscourse.evaluation import Outcome
 from mscourse.journalfile import evaluation_line, sealed_line, work_line
 from mscourse.pools import pool_for
-from mscourse.scheduler import Queue, Scheduler
+from mscourse.scheduler import Scheduler
+from mscourse.source import Queue
 
 MIXED = np.random.default_rng(0).lognormal(0.0, 1.0, 300)
 

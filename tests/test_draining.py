@@ -20,7 +20,8 @@ from sklearn.svm import SVC
 import mscourse
 from mscourse.draining import NODE_FOLDER_VARIABLE, busy_engines, drain, is_draining, working
 from mscourse.pools import BatchReport, ExecutorPool, IPyParallelPool, run_batch
-from mscourse.scheduler import Queue, Scheduler
+from mscourse.scheduler import Scheduler
+from mscourse.source import Queue
 
 GRID = {"C": [0.1, 10.0], "gamma": [1e-2, 1e-1]}
 N_EVALUATIONS = 20

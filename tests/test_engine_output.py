@@ -15,7 +15,8 @@ from helpers import wait_until
 import mscourse
 from mscourse.engines import ask_engines
 from mscourse.pools import pool_for
-from mscourse.scheduler import Queue, Scheduler
+from mscourse.scheduler import Scheduler
+from mscourse.source import Queue
 
 MB = 2**20
 MUCH_MB = 100

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -95,6 +96,18 @@ def test_conda_is_given_the_same_environment() -> None:
     assert (ROOT / constraint.removeprefix("--constraint ")).is_file()
     assert constraint in read("Makefile")
     assert editable.replace(".[", "'.[") + "'" in read("Makefile")
+
+
+def test_binder_is_given_what_the_labs_need() -> None:
+    lines = [line for line in read("binder/requirements.txt").splitlines() if line[:1] != "#"]
+    constraint, editable = lines
+    named = ROOT / "binder" / constraint.removeprefix("--constraint ")
+    assert named.samefile(ROOT / "constraints.txt")
+    (extra,) = re.fullmatch(r"--editable \.\[(\w+)\]", editable).groups()
+    assert extra in project()["optional-dependencies"]
+    version = read("binder/runtime.txt").strip().removeprefix("python-")
+    assert Version(version) in SpecifierSet(project()["requires-python"])
+    assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -18,7 +18,8 @@ from joblib.externals import loky
 import mscourse
 from mscourse import scheduler as module
 from mscourse.pools import BatchReport, pool_for, run_batch
-from mscourse.scheduler import MOST_DEATHS, Queue, Scheduler
+from mscourse.scheduler import MOST_DEATHS, Scheduler
+from mscourse.source import Queue
 
 
 def double(x):

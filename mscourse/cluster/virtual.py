@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mscourse.errors import ParameterError
 from mscourse.pools import BatchReport, EngineId, Future
-from mscourse.scheduler import _LOOK_FOR_ENGINES_S, Ended, Item
+from mscourse.scheduler import _LOOK_FOR_ENGINES_S
+from mscourse.source import Ended, Item
 
 # A direct view hears of an engine's death after about so long.
 _NEWS_OF_DEATH_S = 0.05
