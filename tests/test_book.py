@@ -29,6 +29,7 @@ PARTS = {
 }
 PAGES = [TOC["root"], *(page for pages in PARTS.values() for page in pages)]
 CHAPTERS = PARTS["The course"]
+CAPSTONE = "07-capstone"
 
 # Wider lines of code need scrolling in the column of a laptop's browser.
 CODE_WIDTH = 86
@@ -66,7 +67,9 @@ def skip_unless_ci(reason: str) -> NoReturn:
 
 
 def test_every_page_of_the_contents_exists_and_every_page_is_in_the_contents() -> None:
-    assert sorted(PAGES) == sorted(path.stem for path in BOOK.glob("*.md"))
+    written = [path for path in BOOK.rglob("*.md") if "_build" not in path.parts]
+    names = [path.relative_to(BOOK).with_suffix("").as_posix() for path in written]
+    assert sorted(PAGES) == sorted(names)
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
@@ -89,6 +92,36 @@ def test_a_chapter_takes_the_minutes_that_the_front_page_says(page: str) -> None
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
+def test_a_chapter_shows_what_runs_where_and_asks_to_predict(page: str) -> None:
+    assert re.search(r"^```\{figure\} figures/\S+\.svg$", source(page), re.MULTILINE)
+    n_asked = len(re.findall(r"^Predict first|Guess before you look", source(page), re.MULTILINE))
+    assert n_asked >= (1 if page == CAPSTONE else 2)
+
+
+@pytest.mark.parametrize("page", [page for page in CHAPTERS if page != CAPSTONE])
+def test_a_chapter_has_a_test_of_oneself_whose_answers_stay_closed(page: str) -> None:
+    text = source(page).split("\n## Check yourself\n")[1].split("\n## ")[0]
+    questions = re.findall(r"^\*\*(\d)\.\*\* ", text, re.MULTILINE)
+    answers = re.findall(
+        r"^```\{dropdown\} Answer to question (\d)\n\*\*([a-c])\)\.\*\* (.+?)^```$",
+        text,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert len(questions) >= 3
+    assert [number for number, _, _ in answers] == questions
+    assert text.count("\n- a) ") == text.count("\n- c) ") == len(questions)
+    assert all(len(why) > 60 for _, _, why in answers)  # it explains the wrong choices as well
+    assert len({right for _, right, _ in answers}) > 1
+
+
+@pytest.mark.parametrize("page", [page for page in CHAPTERS if page != CAPSTONE])
+def test_a_chapter_says_where_to_read_on(page: str) -> None:
+    further = source(page).split("\n## Where to go next\n")[1].split("\n## ")[0]
+    assert re.search(r"`mscourse lab open 0\d`", further)
+    assert further.count("\n- ") >= 3
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
 def test_each_exercise_has_one_solution_that_stays_closed(page: str) -> None:
     exercises = re.findall(r"^`+\{exercise\}.*\n:label: (\S+)$", source(page), re.MULTILINE)
     solutions = re.findall(
@@ -108,7 +141,8 @@ def test_a_chapter_stops_each_cluster_that_it_starts(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_picture_says_in_words_what_it_shows(page: str) -> None:
-    for figure in re.findall(r"```\{(?:figure|image)\} \S+\n(.*?)```", source(page), re.DOTALL):
+    pictures = r"```\{(?:figure|image|explorable)\} \S+\n(.*?)```"
+    for figure in re.findall(pictures, source(page), re.DOTALL):
         assert re.search(r"^alt: >-\n  \w.{40}", figure, re.MULTILINE), figure
     for cell in code_cells(page):
         if "plt." in cell or ".plot" in cell:

@@ -8,6 +8,7 @@ a word in it: nothing is said by colour alone.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -36,12 +37,21 @@ def figure(height: int, title: str, parts: list[str]) -> str:
 
 
 def box(
-    x: float, y: float, width: float, height: float, *, fill: str, line: str = INK, radius: int = 4
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    *,
+    fill: str,
+    line: str = INK,
+    radius: int = 4,
+    dashed: bool = False,
 ) -> str:
     """Draw a rectangle with rounded corners."""
+    dashes = ' stroke-dasharray="6 4"' if dashed else ""
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius}" '
-        f'fill="{fill}" stroke="{line}" stroke-width="1.5"/>'
+        f'fill="{fill}" stroke="{line}" stroke-width="1.5"{dashes}/>'
     )
 
 
@@ -66,6 +76,23 @@ def words(
 def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     """Draw a line; in these figures messages go both ways, so it has no head."""
     return f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" stroke="{GREY}" stroke-width="2" fill="none"/>'
+
+
+def pointer(x1: float, y1: float, x2: float, y2: float) -> str:
+    """Draw a line with a head, for what goes one way only; upright or level."""
+    dx, dy = (x2 > x1) - (x2 < x1), (y2 > y1) - (y2 < y1)
+    left, right = (
+        (x2 - 9 * dx + 5 * dy, y2 - 9 * dy + 5 * dx),
+        (
+            x2 - 9 * dx - 5 * dy,
+            y2 - 9 * dy - 5 * dx,
+        ),
+    )
+    return (
+        arrow(x1, y1, x2 - 8 * dx, y2 - 8 * dy)
+        + f'<path d="M{x2:g} {y2:g} L{left[0]:g} {left[1]:g} L{right[0]:g} {right[1]:g} Z" '
+        f'fill="{GREY}"/>'
+    )
 
 
 def parameter_grid() -> str:
@@ -144,6 +171,151 @@ def cluster() -> str:
     return figure(254, "A client, a controller and four engines on two hosts", parts)
 
 
+def memory_map() -> str:
+    """Three engines of a host, the page cache that they share, and the file on the disk."""
+    parts = [
+        box(170, 10, 140, 38, fill=PALE_GREY),
+        words(240, 29, "client", bold=True),
+        words(322, 66, "only the path of the file", anchor="start", size=13, fill=GREY),
+        *(arrow(240, 48, x, 122) for x in (95, 240, 385)),
+        box(14, 90, 452, 270, fill="none", line=GREEN, radius=8),
+        words(30, 106, "host", anchor="start", fill=GREY),
+    ]
+    for engine in range(3):
+        x = 34 + 145 * engine
+        parts += [
+            box(x, 122, 122, 56, fill=PALE_GREEN, line=GREEN),
+            words(x + 61, 141, f"engine {engine}"),
+            words(x + 61, 162, "its own: the model", size=13),
+            pointer(x + 61, 222, x + 61, 178),
+        ]
+    parts += [
+        words(105, 200, "maps", anchor="start", size=13, fill=GREY),
+        box(34, 222, 412, 54, fill=PALE_BLUE, line=BLUE),
+        words(240, 240, "page cache", bold=True),
+        words(240, 261, "the data, once, however many engines", size=13),
+        pointer(240, 316, 240, 276),
+        words(252, 297, "each page is read once", anchor="start", size=13, fill=GREY),
+        box(34, 316, 412, 34, fill=PALE_GREY),
+        words(240, 333, "disk: the file with the data"),
+    ]
+    return figure(370, "Engines of one host map one file, which the page cache holds once", parts)
+
+
+def search() -> str:
+    """Draw what a search sends, what comes back, and where the data lie."""
+    parts = [
+        box(14, 10, 452, 92, fill=PALE_GREY),
+        words(240, 27, "client", bold=True),
+        box(30, 44, 262, 46, fill="#ffffff"),
+        words(43, 67, "queue", anchor="start"),
+        *(box(98 + 24 * n, 56, 16, 22, fill=PALE_BLUE, line=BLUE, radius=2) for n in range(8)),
+        box(312, 44, 138, 46, fill="#ffffff"),
+        words(381, 67, "results"),
+        pointer(190, 102, 190, 160),
+        words(178, 122, "paths and", anchor="end", size=13, fill=GREY),
+        words(178, 140, "parameters", anchor="end", size=13, fill=GREY),
+        pointer(290, 160, 290, 102),
+        words(302, 122, "scores and times:", anchor="start", size=13, fill=GREY),
+        words(302, 140, "small records", anchor="start", size=13, fill=GREY),
+        *(arrow(240, 180, x, 248) for x in (95, 240, 385)),
+        box(150, 160, 180, 36, fill=PALE_BLUE, line=BLUE),
+        words(240, 178, "controller"),
+        box(14, 218, 452, 140, fill="none", line=GREEN, radius=8),
+        words(30, 234, "host", anchor="start", fill=GREY),
+    ]
+    for engine in range(3):
+        x = 34 + 145 * engine
+        parts += [
+            box(x, 248, 122, 34, fill=PALE_GREEN, line=GREEN),
+            words(x + 61, 265, f"engine {engine}"),
+            pointer(x + 61, 314, x + 61, 282),
+        ]
+    parts += [
+        words(105, 300, "maps", anchor="start", size=13, fill=GREY),
+        box(34, 314, 412, 34, fill=PALE_BLUE, line=BLUE),
+        words(240, 331, "the splits, once for all engines of the host"),
+    ]
+    return figure(
+        368, "A client with a queue, a controller, and engines that map the splits", parts
+    )
+
+
+def prefixes() -> str:
+    """Six evaluations of a learning curve: which rows each of them reads, and which engine."""
+    left, fold, row = 108, 62, 40
+    parts = [
+        words(left + 2 * fold, 16, "the file, which every engine maps", bold=True),
+        words(left - 14, 52, "folds", anchor="end"),
+    ]
+    for place, number in enumerate([0, 1, 2, 0]):
+        again = place == N_SPLITS
+        x = left + place * fold
+        parts.append(box(x, 34, fold, 36, fill=PALE_GREY if again else "#ffffff", radius=0))
+        parts.append(words(x + fold / 2, 52, str(number)))
+    engines = iter([0, 1, 1, 1, 0, 0])
+    y = 92
+    for split in range(2):
+        test, train = left + split * fold, left + (split + 1) * fold
+        for part, label in ((1.0, "all"), (0.25, "first 1/4"), (0.5, "first 1/2")):
+            name = f"split {split}: {label}" if part == 1 else label
+            parts.append(words(left - 14, y + 14, name, anchor="end"))
+            parts.append(box(train, y, 2 * fold, 28, fill="#ffffff", line=BLUE, radius=0))
+            parts.append(box(train, y, part * 2 * fold, 28, fill=BLUE, line=BLUE, radius=0))
+            if part == 1:
+                parts.append(words(train + fold, y + 14, "train", fill="#ffffff"))
+            parts.append(box(test, y, fold, 28, fill=ORANGE, radius=0))
+            parts.append(words(test + fold / 2, y + 14, "test", bold=True))
+            parts.append(box(376, y, 90, 28, fill=PALE_GREEN, line=GREEN))
+            parts.append(words(421, y + 14, f"engine {next(engines)}"))
+            y += row
+        y += 10
+    return figure(y, "Which rows the evaluations of a learning curve read, and where", parts)
+
+
+def what_may_die() -> str:
+    """Draw the processes of a search, what lies on the disk, and what is left of a loss."""
+    left = 172
+    parts = [
+        box(14, 10, 140, 108, fill=PALE_GREY, dashed=True),
+        words(84, 40, "client", bold=True),
+        words(84, 64, "the queue,", size=13),
+        words(84, 82, "in its memory", size=13),
+        pointer(154, 32, 330, 32),
+        words(242, 18, "each result", size=13, fill=GREY),
+        box(330, 10, 136, 44, fill=PALE_GREY),
+        words(398, 32, "journal"),
+        arrow(84, 118, 84, 150),
+        box(14, 150, 140, 50, fill=PALE_BLUE, line=BLUE, dashed=True),
+        words(84, 175, "controller", bold=True),
+    ]
+    for engine in range(2):
+        x = 14 + 74 * engine
+        parts += [
+            arrow(84, 200, x + 33, 232),
+            box(x, 232, 66, 50, fill=PALE_GREEN, line=GREEN, dashed=True),
+            words(x + 33, 257, f"engine {engine}"),
+            pointer(x + 33, 316, x + 33, 282),
+        ]
+    parts += [box(14, 316, 140, 44, fill=PALE_GREY), words(84, 338, "splits")]
+    for y, what, *lines in (
+        (70, "It dies:", "launch the search again; the", "journal has what is done."),
+        (157, "It dies:", "start another cluster for the", "rest. What is done is kept."),
+        (239, "One dies:", "what it had goes back to", "the queue, and elsewhere."),
+        (320, "Damaged:", "the checksums tell.", "They can be written again."),
+    ):
+        parts.append(words(left, y, what, anchor="start", bold=True, size=14))
+        for number, line in enumerate(lines):
+            parts.append(words(left + 76, y + 20 * number, line, anchor="start", size=14))
+    parts += [
+        box(14, 382, 26, 20, fill="#ffffff", dashed=True),
+        words(50, 392, "a process, which may die", anchor="start", size=14),
+        box(250, 382, 26, 20, fill=PALE_GREY),
+        words(286, 392, "on the disk, and is left", anchor="start", size=14),
+    ]
+    return figure(414, "The processes of a search, and what is left when one of them dies", parts)
+
+
 def nodes() -> str:
     """Draw what runs where: a laptop, one ssh connection, a master and two nodes."""
     parts = [
@@ -187,6 +359,31 @@ def nodes() -> str:
     return figure(342, "A laptop, a master with the controller, and two nodes", parts)
 
 
+def capstone() -> str:
+    """A year of days: ten months that belong to three folds, and two that are locked away."""
+    left, top, width, height, n_days = 14, 54, 452, 54, 73
+    day = width / n_days
+    n_past = round(n_days * 10 / 12)
+    tones = [(PALE_BLUE, BLUE), ("#ffffff", GREY), (PALE_GREEN, GREEN)]
+    folds = random.Random(2).choices(range(3), k=n_past)
+    parts = [
+        words(left, 22, "January to October: to choose with", size=15, anchor="start", bold=True),
+        words(left + width, 22, "the rest", size=15, anchor="end", bold=True),
+    ]
+    for i, fold in enumerate(folds):
+        fill, _ = tones[fold]
+        parts.append(box(left + i * day, top, day, height, fill=fill, line=GREY, radius=0))
+    x = left + n_past * day
+    locked = width - n_past * day
+    parts.append(box(x, top, locked, height, fill=PALE_GREY, line=INK, radius=0, dashed=True))
+    parts.append(words(x + locked / 2, top + height / 2, "locked", size=15))
+    for fold, (fill, line) in enumerate(tones):
+        at = left + fold * 150
+        parts.append(box(at, 130, 18, 18, fill=fill, line=line, radius=2))
+        parts.append(words(at + 26, 139.5, f"days of fold {fold}", size=15, anchor="start"))
+    return figure(164, "Days of the year that belong to folds, and two months locked away", parts)
+
+
 def logo() -> str:
     """Draw the grid of parameters with one bright cell, the best."""
     parts = []
@@ -210,7 +407,12 @@ FIGURES: dict[Path, Callable[[], str]] = {
     FOLDER / "parameter-grid.svg": parameter_grid,
     FOLDER / "cv-splits.svg": cv_splits,
     FOLDER / "cluster.svg": cluster,
+    FOLDER / "memory-map.svg": memory_map,
+    FOLDER / "search.svg": search,
+    FOLDER / "prefixes.svg": prefixes,
+    FOLDER / "what-may-die.svg": what_may_die,
     FOLDER / "cluster-nodes.svg": nodes,
+    FOLDER / "capstone.svg": capstone,
     FOLDER.parent / "_static" / "logo.svg": logo,
 }
 
