@@ -4,10 +4,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# A folder that `make wheels` has filled takes the place of the network: make setup WHEELS=wheels
+WHEELS :=
+PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install $(PIP_OPTIONS) $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book labs lab test fuzz chaos mutants coverage check format bench clean
+.PHONY: help setup book slides plain-sphinx labs lab wheels test test-lowest fuzz chaos mutants coverage check format bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -16,6 +19,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@test -z "$(WHEELS)" || ls "$(WHEELS)"/*.whl > /dev/null 2>&1 || { \
+	  echo "There are no wheels in the folder $(WHEELS). Fill it with 'make wheels', on a machine of"; \
+	  echo "the same system and with the same Python that has a network, and bring it here."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "No virtual environment could be made. On Debian: apt install python3-venv"; exit 1; }
 	$(PIP_INSTALL) --editable '.[test]'
@@ -30,6 +36,12 @@ setup: $(VENV)/.installed ## make .venv with everything the course needs
 book: $(VENV)/.installed ## run every chapter on a local cluster and write book/_build/html/index.html
 	$(BIN)/python book/build.py
 
+slides: $(VENV)/.installed ## make slides of the chapters, in book/_build/slides/index.html
+	$(BIN)/python book/slides.py
+
+plain-sphinx: $(VENV)/.installed ## write the pages with the newest Sphinx, without Jupyter Book
+	$(BIN)/python book/plain.py
+
 labs: $(VENV)/.installed ## run the solutions, record them, and derive the labs
 	$(BIN)/mscourse lab build
 
@@ -37,9 +49,16 @@ lab: $(VENV)/.installed ## open the labs in JupyterLab
 	# On the path, or `!ipcluster` in a notebook would not find it.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir labs
 
+wheels: $(VENV)/.installed ## fill wheels/ with what `make setup WHEELS=wheels` needs without a network
+	# The last two build the course's own package, which is installed from its folder.
+	$(BIN)/python -m pip wheel $(PIP_OPTIONS) --wheel-dir wheels '.[test]' 'hatchling>=1.26' editables
+
 test: $(VENV)/.installed ## run all tests, the recorded solutions included
 	# Two at once: many wait for processes that start and end.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-lowest: $(VENV)/.installed ## run the main tests with the lowest versions that are allowed
+	$(BIN)/python tests/lowest.py
 
 # The next two take another seed each time, and say which if something fails.
 fuzz: $(VENV)/.installed ## feed the readers of files with nonsense
@@ -71,6 +90,6 @@ format: $(VENV)/.installed ## put the code into its standard form
 bench: $(VENV)/.installed-bench ## compare with the peers and write benchmarks/results.md
 	$(BIN)/python benchmarks/run.py
 
-clean: ## remove what the other commands made, .venv included
+clean: ## remove what the other commands made, .venv included, but not wheels/
 	rm -rf $(VENV) book/_build book/api/generated .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,17 +7,21 @@
 
 The pages go to ``book/_build/html``, and ``index.html`` there opens from the disk: nothing in it
 needs a network. Warnings are errors. When a cell fails, its traceback is shown, the other chapters
-are still tried, and the exit status is 1.
+are still tried, and the exit status is 1. At the end it says how long each page took to run.
 
 What a chapter printed is kept from one build to the next as long as nothing changes that it may
-depend on: its own cells, the sources of ``mscourse``, the figures' code, any installed package. The
-pages themselves are always written anew, so that a warning does not vanish by building twice.
+depend on: its own cells, the sources of ``mscourse``, the figures' code, the pretend machines of
+``tests/rig``, any installed package. The pages themselves are always written anew, so that a
+warning does not vanish by building twice.
+
+Where the pages and their repository will be is told by variables: see ``_ext/published.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -39,6 +43,7 @@ BUILD = BOOK / "_build"
 HTML = BUILD / "html"
 CACHE = BUILD / ".jupyter_cache"
 FINGERPRINT = BUILD / "cache-fingerprint.txt"
+RUN_TIMES = BUILD / "run-times.json"  # written by _ext/run_times.py
 
 # Engines register after a heartbeat. With ipyparallel's own 3000 ms a cluster takes 6 s to start.
 HEARTBEAT_PERIOD_MS = 300
@@ -92,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say("Each chapter stops the clusters that it starts.")
         shutil.rmtree(CACHE, ignore_errors=True)  # or the next build would not run it, and pass
         return 1
+    _say(_run_times())
     _say(f"\nThe book is built ({elapsed_s:.0f} s). Open {HTML / 'index.html'}")
     return 0
 
@@ -99,6 +105,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _run_times() -> str:
+    """List how long each page took to run, the longest last."""
+    times_s = json.loads(RUN_TIMES.read_text(encoding="utf-8"))
+    lines = [f"  {time_s:6.1f} s  {page}" for page, time_s in sorted(times_s.items(), key=_second)]
+    return "\n".join(["", *lines, f"  {sum(times_s.values()):6.1f} s  to run all pages"])
+
+
+def _second(pair: tuple[str, float]) -> float:
+    return pair[1]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -130,11 +147,20 @@ def _fingerprint() -> str:
     digest = hashlib.sha256(sys.version.encode())
     for installed in sorted(f"{d.name}=={d.version}" for d in distributions()):
         digest.update(installed.encode())
-    measured = ROOT / "benchmarks" / "results.json"
-    for source in sorted([*(ROOT / "mscourse").rglob("*.py"), *BOOK.rglob("*.py"), measured]):
+    for source in sorted(_sources()):
         digest.update(str(source.relative_to(ROOT)).encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def _sources() -> Iterator[Path]:
+    """Give the files that a cell may read or import. The extensions change pages, not outputs."""
+    yield BOOK / "build.py"
+    yield ROOT / "benchmarks" / "results.json"
+    for folder in ("mscourse", "tests/rig", "book/figures"):
+        yield from (ROOT / folder).rglob("*.py")
+    explorables = (BOOK / "explorables").rglob("*")
+    yield from (path for path in explorables if path.is_file() and path.suffix != ".pyc")
 
 
 # --- the surroundings of a chapter -------------------------------------------------------------

@@ -307,7 +307,7 @@ def learning_curve(
     >>> curve.wait()
     True
     >>> curve.results()["test_scores"].mean(axis=1).round(2)
-    array([0.89, 0.94, 0.97])
+    array([0.88, 0.94, 0.97])
     """
     check_one_metric(scoring)
     if params is None:
@@ -371,7 +371,7 @@ def validation_curve(
     >>> curve.wait()
     True
     >>> curve.results()["test_scores"].mean(axis=1).round(2)
-    array([0.63, 0.97, 0.1 ])
+    array([0.89, 0.97, 0.1 ])
     """
     check_one_metric(scoring)
     if not isinstance(param_name, str):

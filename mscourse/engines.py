@@ -103,8 +103,8 @@ def local_cluster(
 
     Examples
     --------
-    >>> with local_cluster(2) as client:
-    ...     len(client)
+    >>> with mscourse.local_cluster(2) as two_engines:
+    ...     len(two_engines)
     2
     """
     if n_engines is None:
@@ -202,6 +202,12 @@ def engine_hosts(client: ipp.Client) -> dict[int, str]:
     ------
     NoEnginesError
         If the client has no engines.
+
+    Examples
+    --------
+    >>> hosts = mscourse.engine_hosts(client)
+    >>> list(hosts), len(set(hosts.values()))
+    ([0, 1], 1)
     """
     return ask_engines(client, socket.gethostname)
 
@@ -218,6 +224,11 @@ def one_engine_per_host(client: ipp.Client) -> dict[str, int]:
     ------
     NoEnginesError
         If the client has no engines.
+
+    Examples
+    --------
+    >>> list(mscourse.one_engine_per_host(client).values())
+    [0]
     """
     chosen: dict[str, int] = {}
     for engine, host in engine_hosts(client).items():

@@ -342,7 +342,7 @@ def halving_search(
     Examples
     --------
     >>> grid = {"C": [0.1, 1, 10, 100], "gamma": [1e-4, 1e-3, 1e-2]}
-    >>> search = halving_search(SVC(), grid, splits)
+    >>> search = mscourse.halving_search(SVC(), grid, splits, engines=client)
     >>> search.wait()
     True
     >>> search.best_params

@@ -39,6 +39,20 @@ class Search(Run):
         The candidates, in the order of the grid or as they were drawn.
     n_splits : int
         Splits that each candidate is evaluated on.
+
+    Examples
+    --------
+    >>> search = mscourse.grid_search(SVC(), {"gamma": [1e-4, 1e-3]}, splits, engines=client)
+    >>> search.wait()
+    True
+    >>> search.n_done, search.n_total, search.progress
+    (10, 10, 1.0)
+    >>> search.best(n_top=1)[0].params
+    {'gamma': 0.001}
+    >>> search.results()["mean_test_score"].round(2)
+    array([0.95, 0.97])
+    >>> search.best_estimator.predict(X[:5])
+    array([0, 1, 2, 3, 4])
     """
 
     _refitted: tuple[Params, Any] | None = None

@@ -114,6 +114,17 @@ def read_journal(path: str | Path) -> JournalReport:
     ------
     JournalError
         If it is no journal, or cannot be read.
+
+    Examples
+    --------
+    >>> search = mscourse.grid_search(
+    ...     SVC(), {"C": [1, 10]}, splits, engines=client, journal="digits.journal"
+    ... )
+    >>> search.wait()
+    True
+    >>> report = mscourse.read_journal("digits.journal")
+    >>> report.n_done, report.n_total
+    (10, 10)
     """
     path = Path(path)
     try:

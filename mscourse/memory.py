@@ -117,6 +117,11 @@ def process_memory(pid: int | None = None) -> ProcessMemory:
     ------
     ParameterError
         If there is no such process.
+
+    Examples
+    --------
+    >>> mscourse.process_memory()
+    ProcessMemory(pid=..., rss=... MB, anonymous=..., file_backed=..., shared=..., pss=...)
     """
     pid = os.getpid() if pid is None else pid
     try:
@@ -137,6 +142,14 @@ def engines_memory(client: ipp.Client) -> dict[int, ProcessMemory]:
     ------
     NoEnginesError
         If the client has no engines.
+
+    Examples
+    --------
+    >>> memory = mscourse.engines_memory(client)
+    >>> list(memory)
+    [0, 1]
+    >>> memory[0]
+    ProcessMemory(pid=..., rss=... MB, anonymous=..., file_backed=..., shared=..., pss=...)
     """
     return ask_engines(client, process_memory)
 
@@ -155,6 +168,11 @@ def hosts_memory(client: ipp.Client) -> dict[str, HostMemory]:
     ------
     NoEnginesError
         If the client has no engines.
+
+    Examples
+    --------
+    >>> mscourse.hosts_memory(client)
+    {'...': HostMemory(host='...', total=... MB, available=... MB, free=... MB, cached=...)}
     """
     answers = ask_engines(client, host_memory, targets=one_engine_per_host(client).values())
     return {memory.host: memory for memory in answers.values()}

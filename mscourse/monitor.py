@@ -88,9 +88,13 @@ class MemoryMonitor:
 
     Examples
     --------
-    >>> with MemoryMonitor(client) as monitor:
+    >>> search = mscourse.grid_search(SVC(), {"C": [1, 10]}, splits, engines=client)
+    >>> with mscourse.MemoryMonitor(client) as monitor:
     ...     search.wait()
-    >>> monitor.plot()
+    True
+    >>> list(monitor.peak())
+    [0, 1]
+    >>> axes = monitor.plot()
     """
 
     def __init__(self, client: ipp.Client | None = None, *, period_s: float = 0.1) -> None:

@@ -133,8 +133,10 @@ def persist_cv_splits(
 
     Examples
     --------
-    >>> with persist_cv_splits(X, y, folder=None, name="digits", cv=5) as splits:
-    ...     X_train, y_train, X_test, y_test = splits[0].load()
+    >>> with mscourse.persist_cv_splits(X, y, folder=None, name="digits", cv=3) as thirds:
+    ...     X_train, y_train, X_test, y_test = thirds[0].load()
+    ...     X_train.shape, X_test.shape
+    ((1198, 64), (599, 64))
     """
     check_name(name)
     parent = None if folder is None else checked_folder(folder)

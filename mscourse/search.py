@@ -105,11 +105,12 @@ def grid_search(
 
     Examples
     --------
-    >>> search = grid_search(SVC(), {"C": [1, 10], "gamma": [1e-3, 1e-2]}, splits)
+    >>> grid = {"C": [1, 10], "gamma": [1e-4, 1e-3]}
+    >>> search = mscourse.grid_search(SVC(), grid, splits, engines=client)
     >>> search.wait()
     True
     >>> search.best_params
-    {'C': 10, 'gamma': 0.001}
+    {'C': 1, 'gamma': 0.001}
     """
     candidates = grid_candidates(param_grid)
     if order not in ("random", "grid"):
@@ -198,6 +199,15 @@ def random_search(
         If the client has no engines.
     JournalError
         If the journal is of other work, in use, or no journal.
+
+    Examples
+    --------
+    >>> distributions = {"C": scipy.stats.loguniform(1, 100), "gamma": [1e-4, 1e-3]}
+    >>> search = mscourse.random_search(SVC(), distributions, splits, n_iter=3, engines=client)
+    >>> search.wait()
+    True
+    >>> search.best_params["gamma"]
+    0.001
     """
     candidates = drawn_candidates(param_distributions, n_iter, random_state)
     evaluator = checked_evaluator(

@@ -154,9 +154,8 @@ return_train_score
 
     Examples
     --------
-    >>> with mscourse.local_cluster() as client:
-    ...     search = GridSearchCV(SVC(), {"C": [1, 10]}, engines=client).fit(X, y)
-    >>> search.best_params_
+    >>> search = mscourse.sklearn.GridSearchCV(SVC(), {"C": [1, 10]}, engines=client)
+    >>> search.fit(X, y).best_params_
     {'C': 10}
     """
 
@@ -216,7 +215,11 @@ random_state, error_score, return_train_score
     Examples
     --------
     >>> distributions = {"C": scipy.stats.loguniform(1e-2, 1e3)}
-    >>> search = RandomizedSearchCV(SVC(), distributions, engines=client, random_state=0).fit(X, y)
+    >>> search = mscourse.sklearn.RandomizedSearchCV(
+    ...     SVC(), distributions, n_iter=4, engines=client, random_state=0
+    ... )
+    >>> len(search.fit(X, y).cv_results_["params"])
+    4
     """
 
     def __init__(

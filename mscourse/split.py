@@ -85,6 +85,12 @@ class Split:
             If the mode is not one of these, or ``n_train`` is not between 1 and the rows there are.
         DamagedSplitsError
             If a file is gone or is not what was written.
+
+        Examples
+        --------
+        >>> X_train, y_train, X_test, y_test = splits[0].load(n_train=100)
+        >>> X_train.shape, X_test.shape
+        ((100, 64), (360, 64))
         """
         train, test = self._sets(n_train)
         X, y = self.splits.open_arrays(mmap_mode)

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from toylab import ANSWERS, SOURCE, toy_course, write_answers
 
 from mscourse.cli import main
 from mscourse.errors import CheckerError, LabError
@@ -31,108 +33,6 @@ from mscourse.labs.notebook import (
     write_notebook,
 )
 from mscourse.labs.verdict import LabReport, location
-
-SOURCE = '''\
----
-kernelspec:
-  name: python3
-  display_name: Python 3
-mscourse:
-  minutes: 5
----
-
-# Lab 1: A toy
-
-```{code-cell} ipython3
-:label: numbers
-
-numbers = [3, 1, 2]
-```
-
-## Exercise 1: Add
-
-<details><summary>Click here for a hint</summary>
-
-There is a built-in function `sum`.
-
-</details>
-
-```{code-cell} ipython3
-:label: add
-
-### BEGIN SOLUTION
-total = sum(numbers)
-### END SOLUTION
-```
-
-```{code-cell} ipython3
-:label: check-add
-
-print("The total is", total)
-```
-
-## Exercise 2: Sort
-
-<details><summary>Click here for a hint</summary>
-
-There is a built-in function `sorted`.
-
-</details>
-
-```{code-cell} ipython3
-:label: sort
-
-def in_order(numbers):
-    """Return the numbers in ascending order."""
-    ### BEGIN SOLUTION
-    return sorted(numbers)
-    ### END SOLUTION
-```
-
-```{code-cell} ipython3
-:label: check-sort
-
-in_order([2, 3, 1])
-```
-
-## Exercise 3: Find the largest
-
-<details><summary>Click here for a hint</summary>
-
-There is a built-in function `max`.
-
-</details>
-
-```{code-cell} ipython3
-:label: largest
-
-### BEGIN SOLUTION
-largest = max(numbers)
-### END SOLUTION
-```
-
-```{code-cell} ipython3
-:label: check-largest
-
-print(largest)
-```
-
-## At the end
-
-```{code-cell} ipython3
-:label: process
-:tags: [varies]
-
-import os
-os.getpid()
-```
-'''
-
-ANSWERS = {
-    "add": "total = sum(numbers)",
-    "sort": "def in_order(numbers):\n    return sorted(numbers)",
-    "largest": "largest = max(numbers)",
-}
 
 Write = Callable[..., Notebook]
 
@@ -158,14 +58,7 @@ def lab(built: Path, tmp_path: Path) -> Lab:
 def answer(lab: Lab) -> Write:
     """Write answers, by label, into the lab; those not named are left as they are."""
 
-    def write(**sources: str) -> Notebook:
-        attempt = lab.attempt()
-        for label, source in sources.items():
-            cells_by_label(attempt)[label].source = source
-        write_notebook(attempt, lab.path)
-        return attempt
-
-    return write
+    return partial(write_answers, lab)
 
 
 def statuses(report: LabReport) -> list[str]:
@@ -189,6 +82,14 @@ def test_a_solution_records_what_its_cells_print(built: Path) -> None:
     assert cells["check-sort"].outputs[0].data["text/plain"] == "[1, 2, 3]"
     assert [cell.execution_count for cell in cells.values()] == list(range(1, 9))
     assert cells["check-add"].metadata.tags == ["nbval-check-output"]
+
+
+def test_the_toy_that_other_tests_use_is_what_is_built(built: Path, tmp_path: Path) -> None:
+    toy, lab = toy_course(tmp_path).lab("01"), Course(built).lab("01")
+    assert toy.path.read_bytes() == lab.path.read_bytes()
+    varies = re.compile(rb'"text/plain": \[\s+"\d+"')
+    recorded = [varies.sub(b"", each.solution_path.read_bytes()) for each in (toy, lab)]
+    assert recorded[0] == recorded[1]
 
 
 def test_a_lab_protects_its_checks_but_not_its_answers(built: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -56,6 +57,23 @@ def code_of(document: str) -> list[str]:
     lines = [line for block in fence.findall(document) for line in block.splitlines()]
     spans = re.findall(r"`([^`\n]+)`", fence.sub("", document))
     return [*(line.partition(" #")[0].strip() for line in lines), *spans]
+
+
+def listed() -> list[str]:
+    """Which files belong to the repository, and are there; new ones too."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode != 0:
+        reason = "This is not a clone: git cannot tell which files belong to the repository."
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return [name for name in listing.stdout.split("\0") if (ROOT / name).is_file()]
 
 
 def make_targets(code: list[str]) -> set[str]:
@@ -162,7 +180,10 @@ def test_the_example_of_the_readme_runs_and_prints_what_it_shows(tmp_path: Path)
 def test_links_lead_to_files_of_the_repository(document: str) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", read(document))
     assert links
-    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    headings = re.findall(r"^#+ (.+)$", read(document), re.MULTILINE)
+    anchors = {f"#{heading.lower().replace(' ', '-')}" for heading in headings}
+    inside = [link for link in links if "://" not in link]
+    missing = [link for link in inside if link not in anchors and not (ROOT / link).exists()]
     assert not missing
 
 
@@ -179,6 +200,51 @@ def test_the_numbers_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatc
     measured = json.loads(read("benchmarks/results.json")), workloads.workloads(quick=False)
     assert read("benchmarks/results.md") == report.as_markdown(*measured)
     assert f"by make bench -->\n{report.as_summary(*measured)}<!-- end -->" in read("README.md")
+
+
+# -- the map -------------------------------------------------------------------------------------
+
+
+def maps() -> list[str]:
+    """The two maps of CONTRIBUTING.md: the folders, and the modules by layer, the highest first."""
+    section = read("CONTRIBUTING.md").partition("## Where things are\n")[2].partition("\n## ")[0]
+    folders, layers = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [folders, layers]
+
+
+def layers() -> dict[str, int]:
+    """The layer of each module and each subpackage; foundations are 0."""
+    rows = re.split(r"\n(?=\S)", maps()[1].rstrip())
+    names = [re.split(r"\s{2,}", row)[1:] for row in rows]
+    return {name.rstrip("/"): number for number, row in enumerate(reversed(names)) for name in row}
+
+
+def test_the_map_names_every_folder_and_every_module() -> None:
+    parts = {Path(name).parts for name in listed()}
+    folders = {part[0] for part in parts if len(part) > 1} - {".github"}
+    assert set(re.findall(r"^(\S+)/ ", maps()[0], re.MULTILINE)) == folders
+    below_book = {part[1] for part in parts if part[0] == "book" and len(part) > 2}
+    assert set(re.findall(r"^    (\S+)/ ", maps()[0], re.MULTILINE)) == below_book
+    modules = {Path(part[1]).stem for part in parts if part[0] == "mscourse" and len(part) > 1}
+    assert set(layers()) == modules - {"__init__", "py"}
+
+
+def test_the_arrows_between_the_layers_of_the_map_point_down() -> None:
+    layer, up = layers(), []
+    for path in sorted((ROOT / "mscourse").rglob("*.py")):
+        own = path.relative_to(ROOT / "mscourse").parts[0].removesuffix(".py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # not those in functions
+            if not isinstance(node, ast.ImportFrom) or not str(node.module).startswith("mscourse"):
+                continue
+            _, _, below = str(node.module).partition(".")
+            names = [below.partition(".")[0]] if below else [alias.name for alias in node.names]
+            up += [
+                f"{path.name}, line {node.lineno}: {name}"
+                for name in names
+                if layer.get(name, 0) > layer.get(own, 99)
+            ]
+    assert not up
+    assert layer["cli"] > layer["search"] > layer["scheduler"] > layer["errors"] == 0
 
 
 # -- automation ----------------------------------------------------------------------------------
@@ -204,15 +270,7 @@ def test_hooks_are_local_and_their_tools_are_installed() -> None:
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:
-    listing = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listing.returncode != 0:
-        reason = "This is not a clone: git cannot tell which files belong to the repository."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    names = [name for name in listing.stdout.split("\0") if (ROOT / name).is_file()]
+    names = listed()
     assert "README.md" in names
     found = [
         f"{name}:{number}: {line.strip()[:100]}"

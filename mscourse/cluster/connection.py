@@ -64,7 +64,7 @@ def connect(
 
     Examples
     --------
-    >>> with mscourse.cluster.connect("mycluster") as cluster:
+    >>> with mscourse.cluster.connect("mycluster") as cluster:  # doctest: +SKIP
     ...     cluster.send(splits)
     ...     search = mscourse.grid_search(SVC(), params, splits, engines=cluster.client)
     ...     cluster.add(3)

@@ -272,6 +272,19 @@ def plan(
     ------
     ParameterError
         If an argument cannot be right.
+
+    Examples
+    --------
+    One thousand evaluations of a minute each, on machines of eight cores at 0.40 USD an hour:
+
+    >>> from mscourse.cluster.plan import plan
+    >>> from mscourse.cluster.planprices import InstancePrice
+    >>> prices = {"eight-cores": InstancePrice(cores=8, on_demand_usd=0.40)}
+    >>> plans = plan([58, 60, 62], 1000, prices, sizes=[1, 4])
+    >>> [row.n_engines for row in plans.rows]
+    [8, 32]
+    >>> plans.choose(deadline_s=3600).n_nodes
+    4
     """
     durations = as_durations(durations_s)
     sizes = sorted(set(sizes))

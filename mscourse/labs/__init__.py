@@ -11,7 +11,7 @@
     labs/NN-name.ipynb        questions only; here the learner writes: the attempt
           │ check
           ▼
-    a verdict per exercise
+    a verdict per exercise    ──►  a table, a certificate, an instructor's table
 
 ======================  ===========================================================
 ``notebook``            notebooks, their cells, their exercises
@@ -21,6 +21,17 @@
 ``check``               an attempt among the solution's cells, run by nbval
 ``runner``              the script that runs nbval and records how each cell ran
 ``verdict``             the results in plain words
-``cli``                 the command ``mscourse lab``
+``here``                the same verdict in a notebook, of what its kernel holds
+``progress``            all labs checked, with how far one is
+``record``              what the checks found, kept for as long as nothing changes
+``certificate``         a page that says what was solved
+``handout``             a folder for learners: labs, and checks without answers
+``grade``               a folder of notebooks that were handed in, as a table
+``needs``               what the commands need, and where the course is
+``cli``, ``roomcli``    the command ``mscourse lab``: for learners, for instructors
 ======================  ===========================================================
 """
+
+from mscourse.labs.here import check_here
+
+__all__ = ["check_here"]

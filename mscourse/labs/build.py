@@ -101,6 +101,11 @@ def build_lab(lab: Lab) -> Path | None:
     LabError
         The source is not complete, or one of its cells raises; nothing has been written then.
     """
+    if not lab.source_path.exists():
+        raise LabError(
+            f"{lab.source_path} is not there: labs are built from their sources, and a handout "
+            "has none. Build them in the course's own folder."
+        )
     before = read_notebook(lab.solution_path) if lab.solution_path.exists() else None
     solution = read_source(lab.source_path)
     execute(solution, lab)

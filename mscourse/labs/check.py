@@ -22,8 +22,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from mscourse.errors import CheckerError
 from mscourse.labs.course import Lab
@@ -34,6 +37,7 @@ from mscourse.labs.notebook import (
     exercises,
     is_answer,
     is_check,
+    is_feedback,
     label_of,
     new_code_cell,
     read_notebook,
@@ -46,10 +50,17 @@ from mscourse.labs.verdict import CellResult, Judge, LabReport
 #: How long a cell may take. The solutions' cells take less than 10 s each.
 CELL_TIMEOUT_S = 60.0
 
+#: Is told how many cells have run, and how many there are.
+OnCell: TypeAlias = Callable[[int, int], None]
+
+#: How often it is looked how far the run is.
+_LOOK_PERIOD_S = 0.2
+
 #: pytest's exit statuses when it has run all there was to run: all passed, or some failed.
 _PYTEST_RAN = (0, 1)
 
 _RUNNER = Path(__file__).with_name("runner.py")
+_LOG = "pytest.log"
 
 #: The ids of cells that are not the course's start like this.
 _ADDED_PREFIX = "added-"
@@ -59,7 +70,12 @@ _GUARD = "from builtins import *"
 
 
 def check_lab(
-    lab: Lab, path: Path | None = None, *, cell_timeout_s: float = CELL_TIMEOUT_S
+    lab: Lab,
+    path: Path | None = None,
+    *,
+    cell_timeout_s: float = CELL_TIMEOUT_S,
+    total_timeout_s: float | None = None,
+    on_cell: OnCell | None = None,
 ) -> LabReport:
     """Run a learner's notebook and judge each exercise.
 
@@ -70,13 +86,18 @@ def check_lab(
         The learner's notebook; by default the lab's own file.
     cell_timeout_s : float
         How long a cell may take before it is interrupted.
+    total_timeout_s : float, optional
+        How long the whole notebook may take before its run is ended, whatever it is at. No
+        limit by default.
+    on_cell : callable, optional
+        Called with the number of cells that have run, and that of all cells, as they change.
 
     Raises
     ------
     LabError
         The notebook cannot be read.
     CheckerError
-        The checker did not run to its end.
+        The checker did not run to its end, or not within the time.
     """
     attempt = lab.attempt() if path is None else read_notebook(path)
     solution = lab.solution()
@@ -84,7 +105,12 @@ def check_lab(
     if all(untouched(exercise, solution, attempt) for exercise in asked):
         results: dict[str, CellResult] = {}  # there is nothing to run
     else:
-        results = run_cells(graft(solution, attempt), cell_timeout_s)
+        results = run_cells(
+            graft(solution, attempt),
+            cell_timeout_s,
+            total_timeout_s=total_timeout_s,
+            on_cell=on_cell,
+        )
     judge = Judge(solution, attempt, results, cell_timeout_s)
     inside = {label for exercise in asked for label in exercise.cells}
     outside = [label for label in cells_by_label(solution) if label not in inside]
@@ -128,12 +154,20 @@ def _added_cells(
         label = label_of(cell)
         if label is not None and label in known and written[label] is cell:
             place = label
+        elif is_feedback(cell):
+            continue  # a check within the check
         elif cell.cell_type == "code":
             added[place].append(new_code_cell(f"{_ADDED_PREFIX}{position}", cell.source))
     return added
 
 
-def run_cells(notebook: Notebook, cell_timeout_s: float) -> dict[str, CellResult]:
+def run_cells(
+    notebook: Notebook,
+    cell_timeout_s: float,
+    *,
+    total_timeout_s: float | None = None,
+    on_cell: OnCell | None = None,
+) -> dict[str, CellResult]:
     """Run a grafted notebook with nbval; the results by the cells' labels, in order.
 
     Raises
@@ -141,11 +175,28 @@ def run_cells(notebook: Notebook, cell_timeout_s: float) -> dict[str, CellResult
     CheckerError
         Not each cell was run.
     """
+    n_cells = len(notebook.cells)
+    deadline_s = None if total_timeout_s is None else time.monotonic() + total_timeout_s
+    tell = on_cell or (lambda n_run, n_cells: None)
     with sandbox() as box:
         notebook_path = box.working_folder / "lab.ipynb"
         notebook_path.write_text(to_text(notebook), encoding="utf-8")
         report_path = box.folder / "report.json"
-        status, log = _run_pytest(box, notebook_path, report_path, cell_timeout_s)
+        process = _start_pytest(box, notebook_path, report_path, cell_timeout_s)
+        try:
+            n_run = -1
+            while (status := _status(process)) is None:
+                if n_run != (n_run := _n_run(report_path)):
+                    tell(n_run, n_cells)
+                if deadline_s is not None and time.monotonic() > deadline_s:
+                    raise CheckerError(
+                        f"The notebook was not done after {total_timeout_s:g} s, and was ended: "
+                        f"{n_run} of {n_cells} cells have run. There is no verdict on the lab."
+                    )
+        finally:
+            process.kill()  # the sandbox sees to what it has started
+            process.wait()
+        log = (box.folder / _LOG).read_text(encoding="utf-8", errors="replace")
         try:
             report = json.loads(report_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -154,7 +205,7 @@ def run_cells(notebook: Notebook, cell_timeout_s: float) -> dict[str, CellResult
     ran = [cell.pop("id") for cell in report["cells"]]
     if status not in _PYTEST_RAN or report["exit_status"] != status or ran != expected:
         raise CheckerError(
-            f"The checker did not run to its end: {len(ran)} of {len(expected)} cells ran, and "
+            f"The checker did not run to its end: {len(ran)} of {n_cells} cells ran, and "
             f"pytest ended with status {status}. There is no verdict on the lab. Try again; if "
             f"it stays so, run `mscourse doctor`. The end of its log:\n{log[-2000:]}"
         )
@@ -162,27 +213,40 @@ def run_cells(notebook: Notebook, cell_timeout_s: float) -> dict[str, CellResult
     return dict(zip(expected, cells, strict=True))
 
 
-def _run_pytest(
+def _start_pytest(
     box: Sandbox, notebook_path: Path, report_path: Path, cell_timeout_s: float
-) -> tuple[int, str]:
-    """Run pytest apart from this process, and from the learner's settings of it."""
+) -> subprocess.Popen[bytes]:
+    """Start pytest apart from this process, and from the learner's settings of it."""
     environment = {name: value for name, value in box.environment.items() if "PYTEST" not in name}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    finished = subprocess.run(
-        [
-            *(sys.executable, "-P", str(_RUNNER), str(report_path)),
-            *("--quiet", "--color=no", "--tb=short", "-p", "no:cacheprovider"),
-            *("-c", os.devnull, "--rootdir", str(box.folder), "--noconftest"),
-            *("-p", "nbval.plugin", "--nbval-lax", "--nbval-current-env"),
-            *(f"--nbval-cell-timeout={cell_timeout_s}", str(notebook_path)),
-        ],
-        env=environment,
-        cwd=box.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return finished.returncode, finished.stdout
+    with (box.folder / _LOG).open("wb") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-P", str(_RUNNER), str(report_path)),
+                *("--quiet", "--color=no", "--tb=short", "-p", "no:cacheprovider"),
+                *("-c", os.devnull, "--rootdir", str(box.folder), "--noconftest"),
+                *("-p", "nbval.plugin", "--nbval-lax", "--nbval-current-env"),
+                *(f"--nbval-cell-timeout={cell_timeout_s}", str(notebook_path)),
+            ],
+            env=environment,
+            cwd=box.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _status(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait a moment for a process; return its exit status, or None while it runs."""
+    try:
+        return process.wait(_LOOK_PERIOD_S)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _n_run(report_path: Path) -> int:
+    """How many cells have run so far."""
+    try:
+        return int(report_path.with_name(f"{report_path.name}.count").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0  # not yet written, or not quite

@@ -8,18 +8,18 @@ What a command needs beyond the package itself (JupyterLab, nbval, ...) comes wi
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscourse.errors import LabError
+from mscourse.labs.needs import find_course, require
+from mscourse.labs.roomcli import add_room_commands
 
 if TYPE_CHECKING:
     from mscourse.labs.course import Course, Lab
-
-_NEEDED = ("nbformat", "nbval", "pytest", "nbclient", "jupytext")
 
 
 def add_lab_commands(subparsers: Any) -> None:
@@ -41,25 +41,44 @@ def add_lab_commands(subparsers: Any) -> None:
         parser.set_defaults(run=run)
         return parser
 
+    def add_timeout(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--timeout", type=float, default=60, metavar="S", help="seconds a cell may take (60)"
+        )
+
     add("list", list_labs, "list the labs, and how far you are")
     open_ = add("open", open_lab, "open a lab in JupyterLab")
     open_.add_argument("name", metavar="NAME", help="such as 01 or 01-primer")
     check = add("check", check_labs, "check your answers, all labs by default")
     check.add_argument("names", metavar="NAME", nargs="*", help="a lab, or a notebook's path")
-    check.add_argument(
-        "--timeout", type=float, default=60, metavar="S", help="seconds a cell may take (60)"
-    )
+    add_timeout(check)
     reset = add("reset", reset_lab, "bring back the fresh lab, and keep yours as a backup")
     reset.add_argument("name", metavar="NAME", help="such as 01 or 01-primer")
+    certificate = add(
+        "certificate", certify_labs, "write a page that says that all labs are solved"
+    )
+    certificate.add_argument("--name", required=True, help='yours, such as "Ada Lovelace"')
+    certificate.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("certificate.html"),
+        help="where to write it (certificate.html)",
+    )
+    certificate.add_argument("--force", action="store_true", help="overwrite FILE")
+    add_timeout(certificate)
     build = add("build", build_labs, "run the solutions, record them, and derive the labs")
     build.add_argument("names", metavar="NAME", nargs="*", help="a lab (default: all)")
+    add_room_commands(add)
 
 
 def list_labs(arguments: argparse.Namespace) -> int:
     """Print a line for each lab."""
+    course = find_course(arguments)
     from mscourse.labs.notebook import exercises
 
-    for lab in _course(arguments).labs():
+    for lab in course.labs():
         minutes = lab.minutes()
         duration = "" if minutes is None else f"{minutes} min"
         try:
@@ -74,9 +93,9 @@ def list_labs(arguments: argparse.Namespace) -> int:
 
 def open_lab(arguments: argparse.Namespace) -> int:
     """Become JupyterLab, with the lab in front."""
-    lab = _course(arguments).lab(arguments.name)
+    lab = find_course(arguments).lab(arguments.name)
     lab.attempt()  # complain here rather than in the browser
-    _require("jupyterlab")
+    require("jupyterlab")
     sys.stdout.flush()
     command = [sys.executable, "-m", "jupyterlab", str(lab.path)]
     os.execv(sys.executable, command)  # noqa: S606 (a list, no shell)
@@ -84,19 +103,31 @@ def open_lab(arguments: argparse.Namespace) -> int:
 
 def check_labs(arguments: argparse.Namespace) -> int:
     """Check labs and print the reports; the status is 0 only if all are solved."""
-    course = _course(arguments)
-    names = arguments.names or [lab.name for lab in course.labs()]
-    return max(_check(course, name, arguments.timeout) for name in names)
+    course = find_course(arguments)
+    if arguments.names:
+        return max(_check(course, name, arguments.timeout) for name in arguments.names)
+    from mscourse.labs.progress import check_all, table
+
+    def say(text: object) -> None:
+        print(text, flush=True)
+
+    standings = check_all(course, cell_timeout_s=arguments.timeout, say=say)
+    print(f"\n{table(standings)}")
+    return 0 if all(each.solved for each in standings) else 1
 
 
 def _check(course: Course, name: str, cell_timeout_s: float) -> int:
     """Check one lab. What is wrong with it must not keep the others from being checked."""
     from mscourse.labs.check import check_lab
+    from mscourse.labs.progress import check_and_keep, run_shown
 
     try:
         lab, path = course.lab_and_path(name)
-        print(f"Checking {lab.name} ...", file=sys.stderr, flush=True)
-        report = check_lab(lab, None if path == lab.path else path, cell_timeout_s=cell_timeout_s)
+        if path == lab.path:
+            report = check_and_keep(lab, course, cell_timeout_s=cell_timeout_s)
+        else:
+            with run_shown(lab) as on_cell:
+                report = check_lab(lab, path, cell_timeout_s=cell_timeout_s, on_cell=on_cell)
     except LabError as error:
         print(f"mscourse: {error}", file=sys.stderr)
         return 1
@@ -106,15 +137,34 @@ def _check(course: Course, name: str, cell_timeout_s: float) -> int:
 
 def reset_lab(arguments: argparse.Namespace) -> int:
     """Bring back the fresh lab."""
-    lab = _course(arguments).lab(arguments.name)
+    lab = find_course(arguments).lab(arguments.name)
     backup = lab.reset()
     print(f"{lab.path} is as fresh as it was." + _kept(backup))
     return 0
 
 
+def certify_labs(arguments: argparse.Namespace) -> int:
+    """Write the certificate if all labs are solved; the status is 1 if they are not."""
+    course = find_course(arguments)
+    from mscourse.labs.certificate import certify
+
+    written = certify(
+        course,
+        arguments.name,
+        arguments.output,
+        cell_timeout_s=arguments.timeout,
+        overwrite=arguments.force,
+    )
+    if written:
+        print(
+            f"The certificate is in {arguments.output}. Open it in a browser, and print it there."
+        )
+    return 0 if written else 1
+
+
 def build_labs(arguments: argparse.Namespace) -> int:
     """Build labs from their sources."""
-    course = _course(arguments)
+    course = find_course(arguments)
     labs: Sequence[Lab] = [course.lab(name) for name in arguments.names] or course.labs()
     from mscourse.labs.build import build_lab
 
@@ -126,18 +176,3 @@ def build_labs(arguments: argparse.Namespace) -> int:
 
 def _kept(backup: Any) -> str:
     return "" if backup is None else f" What was there is kept in {backup.name}."
-
-
-def _course(arguments: argparse.Namespace) -> Course:
-    for module in _NEEDED:
-        _require(module)
-    from mscourse.labs.course import Course
-
-    return Course.find(arguments.course)
-
-
-def _require(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise LabError(
-            f"The labs need {module}, which is not installed: pip install 'mscourse[labs]'"
-        )

@@ -43,8 +43,10 @@ class Lab:
 
     @property
     def solution_path(self) -> Path:
-        """The executed solution."""
-        return self.folder / "solutions" / f"{self.name}.ipynb"
+        """The executed solution; in a handout without solutions, the checks taken from it."""
+        executed = self.folder / "solutions" / f"{self.name}.ipynb"
+        checks = self.folder / "checks" / f"{self.name}.ipynb"
+        return checks if checks.exists() and not executed.exists() else executed
 
     @property
     def path(self) -> Path:
@@ -121,7 +123,11 @@ def back_up(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Course:
-    """A folder with the course: ``solutions/`` and ``labs/`` are in it."""
+    """A folder with the course: ``solutions/`` and ``labs/`` are in it.
+
+    A handout (:mod:`mscourse.labs.handout`) is one too. It may have ``checks/`` instead of
+    ``solutions/``: solutions without the answers.
+    """
 
     folder: Path
 
@@ -146,19 +152,21 @@ class Course:
             here = Path.cwd()
             candidates = [here, *here.parents, Path(__file__).parents[2]]
         for candidate in candidates:
-            if any((candidate / "solutions").glob("[0-9]*.md")):
+            if cls(candidate).labs():
                 return cls(candidate.resolve())
         raise LabError(
             f"The course is not in {candidates[0].resolve()}"
             + ("" if folder else " or a folder above it")
-            + ": there is no solutions/NN-name.md. Run the command in the course's folder, "
-            "or name that with --course DIR."
+            + ": there is no solutions/NN-name.md, and no checks/NN-name.ipynb as in a handout. "
+            "Run the command in the course's folder, or name that with --course DIR."
         )
 
     def labs(self) -> list[Lab]:
         """All labs, by number."""
-        sources = sorted((self.folder / "solutions").glob("[0-9]*.md"))
-        return [Lab(source.stem, self.folder) for source in sources]
+        sources = (self.folder / "solutions").glob("[0-9]*.md")
+        checks = (self.folder / "checks").glob("[0-9]*.ipynb")
+        names = {path.stem for path in (*sources, *checks)}
+        return [Lab(name, self.folder) for name in sorted(names)]
 
     def lab(self, name: str) -> Lab:
         """Find a lab by its number (``01`` or ``1``), its name, or the end of its name.

@@ -3,8 +3,9 @@
 In a source, an exercise is a level-two heading ``## Exercise 2: ...``, a hint in a
 ``<details>`` block, and the code cells that follow. A cell with a region between
 ``### BEGIN SOLUTION`` and ``### END SOLUTION`` takes the answer; a cell whose label starts with
-``check-`` prints what the answer is judged by. Every code cell has a label of its own, by which
-it is found again in an attempt, whatever the learner moved or copied.
+``check-`` prints what the answer is judged by. Every code cell has a label of its own, by which it
+is found again in an attempt, whatever the learner moved or copied. The lab that is made of it has
+one more cell in each exercise, whose label starts with ``feedback-``: it asks for a verdict.
 """
 
 import copy
@@ -43,6 +44,14 @@ Notebook: TypeAlias = Any
 Cell: TypeAlias = Any
 
 CHECK_PREFIX = "check-"
+
+#: In a lab only: cells that ask for a verdict at once. See :mod:`mscourse.labs.here`.
+FEEDBACK_PREFIX = "feedback-"
+_FEEDBACK = """\
+from mscourse.labs import check_here
+
+check_here({lab!r}, exercise={number})"""
+
 STUB = "# Your answer goes here, instead of the next line.\nraise NotImplementedError"
 
 _SOLUTION = re.compile(
@@ -74,7 +83,7 @@ def read_notebook(path: Path) -> Notebook:
         raise LabError(f"{path} cannot be read: {error}.") from error
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LabError(f"{path} is not a notebook, since it is not JSON: {error}.") from None
     version = content.get("nbformat") if isinstance(content, dict) else None
     if isinstance(version, int) and version != nbformat.current_nbformat:
@@ -142,9 +151,16 @@ def is_check(cell: Cell) -> bool:
     return cell.cell_type == "code" and (label_of(cell) or "").startswith(CHECK_PREFIX)
 
 
+def is_feedback(cell: Cell) -> bool:
+    """Whether a cell of a lab is one that asks for a verdict, as it was generated."""
+    is_generated = (label_of(cell) or "").startswith(FEEDBACK_PREFIX)
+    return is_generated and "check_here(" in cell.source
+
+
 def strip(solution: Notebook) -> Notebook:
-    """Make the lab of a solution: without answers and outputs."""
+    """Make the lab of a solution: without answers and outputs, but with feedback."""
     lab = copy.deepcopy(solution)
+    _add_feedback(lab)
     for cell in lab.cells:
         if cell.cell_type != "code":
             continue
@@ -157,6 +173,17 @@ def strip(solution: Notebook) -> Notebook:
     return lab
 
 
+def _add_feedback(lab: Notebook) -> None:
+    """Put a cell that asks for a verdict after the last cell of each exercise."""
+    name = lab.metadata.get("mscourse", {}).get("lab", "")
+    for exercise in exercises(lab):
+        label = f"{FEEDBACK_PREFIX}{exercise.number}"
+        cell = new_code_cell(label, _FEEDBACK.format(lab=name, number=exercise.number))
+        cell.metadata["label"] = label
+        last = [label_of(each) for each in lab.cells].index(exercise.cells[-1])
+        lab.cells.insert(last + 1, cell)
+
+
 def strip_source(source: str) -> str:
     """Put the stub in the place of each answer in a cell's source."""
 
@@ -164,6 +191,24 @@ def strip_source(source: str) -> str:
         return "\n".join(answer["indent"] + line for line in STUB.splitlines())
 
     return _SOLUTION.sub(stub, source)
+
+
+def without_answers(solution: Notebook) -> Notebook:
+    """Take the answers out of a solution, and all outputs but those of the checks.
+
+    What is left is enough to judge an attempt: where the answers go, and what the checks print.
+    """
+    checks = copy.deepcopy(solution)
+    for cell in checks.cells:
+        if is_answer(cell):
+            cell.source = _SOLUTION.sub(_emptied, cell.source)
+        if cell.cell_type == "code" and not is_check(cell):
+            cell.outputs = []
+    return checks
+
+
+def _emptied(answer: re.Match[str]) -> str:
+    return "\n".join(f"{answer['indent']}### {edge} SOLUTION" for edge in ("BEGIN", "END"))
 
 
 # --- exercises -------------------------------------------------------------------------------

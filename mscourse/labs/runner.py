@@ -2,7 +2,8 @@
 
 A script, run by :mod:`mscourse.labs.check` in a process of its own as
 ``python -P runner.py REPORT PYTEST_ARGUMENT...``. It writes one JSON file at the end; without the
-file, there is no verdict. It imports nothing of the package, whose import takes seconds.
+file, there is no verdict. Beside it, ``REPORT.count`` tells how many cells have run so far. It
+imports nothing of the package, whose import takes seconds.
 """
 
 import json
@@ -48,6 +49,9 @@ class CellRecorder:
                     "outputs": item.test_outputs or [],
                     "complaint": "" if call.excinfo is None else str(call.excinfo.value),
                 }
+            )
+            self.path.with_name(f"{self.path.name}.count").write_text(
+                str(len(self.cells)), encoding="utf-8"
             )
             if timed_out:
                 # nbval has interrupted the kernel, but not the engines, and would expect

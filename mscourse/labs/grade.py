@@ -1,0 +1,258 @@
+"""Check a folder of notebooks that learners have handed in, and make a table of it.
+
+::
+
+    DIR/ada-01-primer.ipynb ─┐
+    DIR/grace/01-primer.ipynb├─ find ─> each alone: which lab? ─ check, within a time ─> Row
+    DIR/grace/lab two.ipynb ─┘
+
+Each notebook gives one row, whatever is wrong with it. The code of a notebook runs on this machine,
+with the rights of whoever grades. It is limited in time, and the processes it starts are ended; it
+is not locked in, and what was said in :mod:`mscourse.labs.check` of code that deceives holds here.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mscourse.errors import LabError
+from mscourse.labs.check import CELL_TIMEOUT_S, check_lab
+from mscourse.labs.course import Course, Lab
+from mscourse.labs.notebook import read_notebook
+from mscourse.labs.verdict import LabReport
+
+#: How long a whole notebook may take. The solutions take less than a minute each.
+TOTAL_TIMEOUT_S = 600.0
+
+#: Larger ones are not read. A lab with all its outputs takes less than 1 MB.
+_MOST_BYTES = 50_000_000
+
+_COLUMNS = ("learner", "lab", "done", "asked", "open", "remarks", "file")
+
+#: A spreadsheet takes a field that starts like this for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one notebook.
+
+    Attributes
+    ----------
+    learner : str
+        From the file's name, or its folder's.
+    lab : str
+        The lab's name; empty if it is not known.
+    done, asked : int or None
+        How many exercises; None without a verdict.
+    open : tuple of int
+        The numbers of those that are not done.
+    remarks : tuple of str
+        What else is to be known, one line each.
+    file : str
+        Relative to the folder that was graded.
+    """
+
+    learner: str
+    lab: str
+    done: int | None
+    asked: int | None
+    open: tuple[int, ...]
+    remarks: tuple[str, ...]
+    file: str
+
+    def fields(self) -> tuple[str, ...]:
+        """The row as texts, in the order of the table's columns."""
+        texts = (
+            self.learner,
+            self.lab,
+            "" if self.done is None else str(self.done),
+            "" if self.asked is None else str(self.asked),
+            " ".join(map(str, self.open)),
+            "; ".join(self.remarks),
+            self.file,
+        )
+        return tuple(map(_printable, texts))
+
+
+def handed_in(folder: Path) -> list[Path]:
+    """List the notebooks of a folder and of its subfolders, but no backups and checkpoints.
+
+    Raises
+    ------
+    LabError
+        There is no such folder, or no notebook in it.
+    """
+    if not folder.is_dir():
+        raise LabError(f"{folder} is not a folder. Name the one with the handed-in notebooks.")
+    found = [
+        path
+        for path in sorted(folder.rglob("*.ipynb"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and ".backup-" not in path.name
+    ]
+    if not found:
+        raise LabError(
+            f"There is no notebook (*.ipynb) in {folder}. Put them there as "
+            "ada-01-primer.ipynb, or in one folder for each learner."
+        )
+    return found
+
+
+def grade(
+    course: Course,
+    folder: Path,
+    *,
+    n_jobs: int = 1,
+    cell_timeout_s: float = CELL_TIMEOUT_S,
+    total_timeout_s: float = TOTAL_TIMEOUT_S,
+    on_row: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Check all notebooks of a folder.
+
+    Parameters
+    ----------
+    course : Course
+    folder : path
+    n_jobs : int
+        How many notebooks run at the same time. Most start a cluster of two engines.
+    cell_timeout_s, total_timeout_s : float
+        How long a cell, and a whole notebook, may take.
+    on_row : callable, optional
+        Is given each row once it is there.
+
+    Returns
+    -------
+    list of Row
+        By learner, lab and file.
+    """
+
+    def row_of(path: Path) -> Row:
+        row = _row(course, folder, path, cell_timeout_s, total_timeout_s)
+        if on_row is not None:
+            on_row(row)
+        return row
+
+    paths = handed_in(folder)
+    with ThreadPoolExecutor(n_jobs) as executor:
+        try:
+            rows = list(executor.map(row_of, paths))
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)  # or all others would run yet
+            raise
+    return sorted(rows, key=lambda row: (row.learner, row.lab, row.file))
+
+
+def _row(
+    course: Course, folder: Path, path: Path, cell_timeout_s: float, total_timeout_s: float
+) -> Row:
+    """Check one notebook. Whatever happens is a remark: the others must be checked, too."""
+    file = str(path.relative_to(folder))
+    lab: Lab | None = None
+    remarks: list[str] = []
+    try:
+        lab = _lab_of(course, path, remarks)
+        report = check_lab(
+            lab, path, cell_timeout_s=cell_timeout_s, total_timeout_s=total_timeout_s
+        )
+    except Exception as error:  # noqa: BLE001 (of any kind: the notebook may be made for it)
+        said = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+        remarks.append(said.replace(str(folder), "").partition("\n")[0][:300])
+        name = "" if lab is None else lab.name
+        return Row(_learner(folder, path, name), name, None, None, (), tuple(remarks), file)
+    return Row(
+        learner=_learner(folder, path, lab.name),
+        lab=lab.name,
+        done=report.n_done,
+        asked=len(report.verdicts),
+        open=tuple(each.exercise.number for each in report.verdicts if each.status != "done"),
+        remarks=(*remarks, *_remarks(report)),
+        file=file,
+    )
+
+
+def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
+    """Which lab a notebook is, by its metadata; where these are gone, by the end of its name."""
+    if path.is_symlink() or not path.is_file():
+        raise LabError("This is no file of its own, and was not read.")
+    if path.stat().st_size > _MOST_BYTES:
+        size_mb = path.stat().st_size / 1e6
+        raise LabError(f"The file has {size_mb:,.0f} MB, and was not read: clear its outputs.")
+    labs = course.labs()
+    written: Any = read_notebook(path).metadata.get("mscourse")
+    name = written.get("lab") if isinstance(written, dict) else None
+    if name is None:
+        named = [lab for lab in labs if path.stem.endswith(lab.name)]
+        if named:
+            remarks.append("the lab is known by the file's name only")
+            return named[0]
+        raise LabError("The notebook does not say which lab it is, and neither does its name.")
+    for lab in labs:
+        if lab.name == name:
+            return lab
+    raise LabError(
+        f"It says that it is the lab {name!r:.60}, and there is none of that name. "
+        f"The labs are {', '.join(lab.name for lab in labs)}."
+    )
+
+
+def _learner(folder: Path, path: Path, lab_name: str) -> str:
+    """Whose notebook it is: the name of its folder, or what precedes the lab's name."""
+    inside = path.relative_to(folder)
+    if len(inside.parts) > 1:
+        return inside.parts[0]
+    name = path.stem.removesuffix(lab_name) if lab_name else path.stem
+    return name.rstrip("-_ ") or path.stem
+
+
+def _remarks(report: LabReport) -> list[str]:
+    if all(each.status == "not done yet" and not each.message for each in report.verdicts):
+        return ["no answer at all"]
+    unusual = [
+        f"exercise {each.exercise.number} {each.status}"
+        for each in report.verdicts
+        if each.status in ("timed out", "stopped", "missing")
+    ]
+    return unusual + [text.partition("\n")[0] for text in report.failures]
+
+
+def as_text(rows: list[Row]) -> str:
+    """The table for reading, without the files' names."""
+    shown = [_COLUMNS[:-1], *(row.fields()[:-1] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return "\n".join(
+        "  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in shown
+    )
+
+
+def write_csv(rows: list[Row], path: Path) -> None:
+    """Write the table for a spreadsheet.
+
+    Raises
+    ------
+    LabError
+        The file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            writer.writerows(map(_harmless, (row.fields() for row in rows)))
+    except OSError as error:
+        raise LabError(f"The table cannot be written to {path}: {error}") from None
+
+
+def _printable(text: str) -> str:
+    """Keep a learner's file name from steering the instructor's terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _harmless(fields: tuple[str, ...]) -> list[str]:
+    """Keep a learner's file name from being a formula in the instructor's spreadsheet."""
+    return [f"'{field}" if field.startswith(_FORMULA) else field for field in fields]

@@ -1,0 +1,141 @@
+# ruff: noqa: T201 (a command prints)
+"""The commands ``mscourse lab handout`` and ``mscourse lab grade``, for instructors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mscourse.errors import LabError
+from mscourse.labs.needs import find_course
+
+if TYPE_CHECKING:
+    from mscourse.labs.grade import Row
+
+_RUNS_CODE = (
+    "The code in handed-in notebooks runs on this machine, with your rights. Its time is limited;\n"
+    "what it may read and change is not. Grade on a machine or under an account that holds\n"
+    "nothing of value."
+)
+
+
+def add_room_commands(add: Any) -> None:
+    """Add the commands.
+
+    Parameters
+    ----------
+    add : callable
+        Makes the parser of a command from its name, its function and its description.
+    """
+    handout = add("handout", hand_out, "write a folder for learners, without the answers")
+    handout.add_argument("folder", metavar="DIR", type=Path, help="not there yet, or empty")
+    handout.add_argument(
+        "--with-solutions", action="store_true", help="put the solutions in as well"
+    )
+    grade = add("grade", grade_folder, "check a folder of handed-in notebooks into a table")
+    grade.description = (
+        "Check a folder of handed-in notebooks, named like ada-01-primer.ipynb or in one folder "
+        "for each learner, and make a table of it. " + _RUNS_CODE
+    )
+    grade.add_argument("folder", metavar="DIR", type=Path, help="the folder with the notebooks")
+    grade.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("grades.csv"),
+        help="the table, as CSV (grades.csv)",
+    )
+    grade.add_argument("--force", action="store_true", help="overwrite FILE")
+    grade.add_argument(
+        "--jobs", type=_positive(int), default=1, metavar="N", help="notebooks at the same time (1)"
+    )
+    grade.add_argument(
+        "--timeout",
+        type=_positive(float),
+        default=60,
+        metavar="S",
+        help="seconds a cell may take (60)",
+    )
+    grade.add_argument(
+        "--total-timeout",
+        type=_positive(float),
+        default=600,
+        metavar="S",
+        help="seconds a notebook may take (600)",
+    )
+
+
+def _positive(kind: type[int] | type[float]) -> Any:
+    """A type of argument: a positive number."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    number.__name__ = kind.__name__
+    return number
+
+
+def hand_out(arguments: argparse.Namespace) -> int:
+    """Write the folder, and say what is in it and how it is used."""
+    course = find_course(arguments)
+    from mscourse.labs.handout import write_handout
+
+    files = write_handout(course, arguments.folder, with_solutions=arguments.with_solutions)
+    print(f"{arguments.folder} holds {len(files)} files:")
+    for file in files:
+        print(f"  {file}")
+    if arguments.with_solutions:
+        print(
+            "Learners check their answers there with `mscourse lab check`. The solutions are in it."
+        )
+    else:
+        print(
+            "Learners check their answers there with `mscourse lab check`: checks/ has what the "
+            "checks print, and\nno answers. README.md tells them how to work and how to hand in."
+        )
+    return 0
+
+
+def grade_folder(arguments: argparse.Namespace) -> int:
+    """Check the notebooks, print the table and write it."""
+    course = find_course(arguments)
+    from mscourse.labs.certificate import require_free
+    from mscourse.labs.grade import as_text, grade, handed_in, write_csv
+
+    require_free(arguments.output, arguments.force)
+    n_notebooks = len(handed_in(arguments.folder))
+    print(_RUNS_CODE, file=sys.stderr)
+    print(f"Checking {n_notebooks} notebooks ...", file=sys.stderr, flush=True)
+    finished: list[Row] = []
+
+    def tell(row: Row) -> None:
+        finished.append(row)
+        share = "no verdict" if row.done is None else f"{row.done} of {row.asked}"
+        line = f"[{len(finished)}/{n_notebooks}] {row.learner} {row.lab or row.file}: {share}"
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        rows = grade(
+            course,
+            arguments.folder,
+            n_jobs=arguments.jobs,
+            cell_timeout_s=arguments.timeout,
+            total_timeout_s=arguments.total_timeout,
+            on_row=tell,
+        )
+    except KeyboardInterrupt:
+        print(as_text(finished))
+        raise LabError(
+            f"Interrupted: {len(finished)} of {n_notebooks} notebooks were checked, and no table "
+            "was written."
+        ) from None
+    print(as_text(rows))
+    write_csv(rows, arguments.output)
+    print(f"The table is in {arguments.output}.", file=sys.stderr)
+    return 0

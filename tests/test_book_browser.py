@@ -1,0 +1,281 @@
+"""The built pages work in a browser, without a network, on a telephone and on a desk, by day and
+by night. Each page is loaded once for each width, and everything is looked at while it is there.
+
+What was seen is kept in book/_build/screenshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from bookpages import BOOK, CHAPTERS, HTML, PAGES, chromium, html, require_pages
+
+SCREENSHOTS = BOOK / "_build" / "screenshots"
+WIDTHS = [360, 768, 1400]
+HEIGHT = 900
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+
+# Nothing is loaded again to look at style sheets, which a browser refuses to pages from the disk.
+RUN_AXE = (
+    "rules => axe.run({resultTypes: ['violations'], preload: false, selectors: false, ...rules})"
+)
+SEVERE = {"serious", "critical"}
+
+# Faults of the theme that are not ours to mend: the rule, the HTML, and the reason. None so far.
+KNOWN_FAULTS: dict[tuple[str, str], str] = {}
+
+# The least contrast that WCAG asks for, of the words of code. There are thousands, but few kinds:
+# this is quick, while axe would take half a minute for a chapter. So they are taken away before it.
+FAINT_WORDS = """() => {
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const brightness = (color) => {
+    const [r, g, b] = numbers(color).slice(0, 3).map((c) => {
+      const part = c / 255;
+      return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = getComputedStyle(element).backgroundColor;
+      if ((numbers(color)[3] ?? 1) > 0) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const seen = new Map();
+  const kinds = new Set();
+  for (const word of document.querySelectorAll("pre, pre span[class], dt.sig span")) {
+    const around = word.closest("pre, dt").parentElement;
+    const kind = [word, around, around.parentElement].map((each) => each.className).join("|");
+    if (kinds.has(kind) || !word.textContent.trim()) continue;
+    kinds.add(kind);
+    const pair = [getComputedStyle(word).color, ground(word)];
+    const [low, high] = pair.map(brightness).sort((a, b) => a - b);
+    if ((high + 0.05) / (low + 0.05) < 4.5) seen.set(pair.join(" on "), word.className);
+  }
+  return [...seen];
+}"""
+
+WITHOUT_HIGHLIGHTS = """() => {
+  const code = document.querySelectorAll("pre, dt.sig em, dt.sig span");
+  for (const each of code) each.textContent = each.textContent;
+}"""
+
+# What scrolls must be reached with the keyboard, too.
+OUT_OF_REACH = """() => [...document.querySelectorAll("article *")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0 &&
+                 ["auto", "scroll"].includes(getComputedStyle(e).overflowX) &&
+                 !e.querySelector("a, button, input, [tabindex]"))
+  .map((e) => e.outerHTML.slice(0, 200))"""
+
+PICTURES = """() => [...document.images]
+  .filter((image) => !image.naturalWidth || !image.hasAttribute("alt") ||
+                     (image.closest("article") && image.alt.trim().length < 10))
+  .map((image) => image.src)"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    require_pages()
+    SCREENSHOTS.mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+class Visit:
+    """A page that is open, and what it has complained of."""
+
+    def __init__(
+        self, browser: Any, name: str, *, width: int = 1400, scheme: str = "light"
+    ) -> None:
+        self.complaints: list[str] = []
+        self.page = browser.new_page(
+            viewport={"width": width, "height": HEIGHT},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+        )
+        self.page.on("console", self._listen)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("requestfailed", lambda r: self.complaints.append(f"not loaded: {r.url}"))
+        self.page.on("request", self._watch)
+        self.page.goto(html(name).as_uri(), wait_until="load")
+        self.page.wait_for_timeout(100)  # scripts that start after the page is there
+
+    def _listen(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _watch(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.complaints.append(f"asked for {request.url}")
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.page.close()
+
+    def faults(self, *rules: str) -> list[str]:
+        """Give what axe finds, by these rules or all, and it is the last that the page is for."""
+        if not self.page.evaluate("typeof axe == 'object'"):
+            self.page.evaluate(AXE)
+            self.page.evaluate(WITHOUT_HIGHLIGHTS)
+        only = {"runOnly": rules} if rules else {}
+        return [
+            f"{each['id']} ({each['impact']}): {node['html'][:200]}"
+            for each in self.page.evaluate(RUN_AXE, only)["violations"]
+            if each["impact"] in SEVERE
+            for node in each["nodes"]
+            if (each["id"], node["html"]) not in KNOWN_FAULTS
+        ]
+
+
+def go_dark(page: Any) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme == 'dark'")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", [*PAGES, "search"])
+def test_a_page_works(browser: Any, name: str, width: int) -> None:
+    with Visit(browser, name, width=width) as visit:
+        page = visit.page
+        assert page.evaluate(PICTURES) == [], "pictures that are broken, or without words"
+        page_width = page.evaluate("document.documentElement.scrollWidth")
+        assert page_width <= width, "the page is wider than the window"
+        picture = SCREENSHOTS / f"{name.replace('/', '-')}-{width}.jpg"
+        picture.write_bytes(page.screenshot(type="jpeg", quality=60))
+        assert page.evaluate(OUT_OF_REACH) == []
+        if width == 1400:
+            faint = page.evaluate(FAINT_WORDS)
+            go_dark(page)
+            picture = picture.with_suffix(".dark.jpg")
+            picture.write_bytes(page.screenshot(type="jpeg", quality=60))
+            assert faint + page.evaluate(FAINT_WORDS) == []
+            assert visit.faults("color-contrast") == []
+            page.emulate_media(color_scheme="light")
+            assert visit.faults() == []
+        assert visit.complaints == []
+
+
+def test_the_front_page_says_in_one_screen_what_one_will_learn(browser: Any) -> None:
+    with Visit(browser, PAGES[0]) as visit:
+        for selector in (".tag_front-picture img", "article a.sd-btn", "article ul >> nth=0"):
+            box = visit.page.locator(selector).bounding_box()
+            assert box["height"] > 20
+            assert box["y"] + box["height"] <= HEIGHT, selector
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_solution_opens_on_demand_and_on_paper(browser: Any, name: str) -> None:
+    """Who prints a chapter wants all of it: on paper there is nothing to click on."""
+    with Visit(browser, name, scheme="dark") as visit:
+        page = visit.page
+        solutions = page.locator("div.solution")
+        inside = [solutions.nth(i).locator("section > *").first for i in range(solutions.count())]
+        assert inside
+        assert not any(each.is_visible() for each in inside)
+        solutions.first.locator("button.toggle-button").click()
+        inside[0].wait_for(state="visible", timeout=5000)
+
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert all(each.is_visible() for each in inside)
+        for part in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".bd-header-article"):
+            assert not page.locator(part).first.is_visible(), part
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        cut_off = "[...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth)"
+        assert page.evaluate(f"{cut_off}.map((e) => e.textContent)") == []
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media="screen")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert [each.is_visible() for each in inside].count(True) == 1
+
+
+def test_a_page_prints(browser: Any) -> None:
+    with Visit(browser, CHAPTERS[0]) as visit:
+        pdf = visit.page.pdf(format="A4")
+        (SCREENSHOTS / f"{CHAPTERS[0]}.pdf").write_bytes(pdf)
+        assert pdf.count(b"/Type /Page\n") > 3
+        assert visit.complaints == []
+
+
+def test_the_search_finds_a_word(browser: Any) -> None:
+    """From the box of a page, and on the page of the search; both opened from the disk."""
+    with Visit(browser, PAGES[0]) as visit:
+        page = visit.page
+        page.keyboard.press("Control+K")
+        page.locator("dialog input[type=search]").fill("memmap")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search.html?q=memmap*")
+        found = page.locator("#search-results ul.search li a")
+        found.first.wait_for(timeout=20_000)
+        page.wait_for_function(
+            "!document.querySelector('#search-progress')?.textContent.includes('...')"
+        )
+        assert any("02-memory-mapping.html" in each.get_attribute("href") for each in found.all())
+        assert visit.faults() == []
+        field = page.locator("main input[type=search]").first
+        field.fill("nosuchwordinthebook")
+        field.press("Enter")
+        page.wait_for_url("**nosuchwordinthebook*")
+        page.get_by_text("did not match any documents").wait_for(timeout=20_000)
+        assert visit.complaints == []
+
+
+def test_the_button_copies_code_without_its_prompt(browser: Any) -> None:
+    with Visit(browser, "setup") as visit:
+        page = visit.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        block = page.locator("div.highlight", has=page.locator("pre", has_text="$ ")).first
+        block.hover()
+        block.locator("button.copybtn").click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied.strip()
+        assert "$ " not in copied
+        assert copied.splitlines()[0] in block.inner_text()
+        assert visit.complaints == []
+
+
+def test_the_button_makes_it_dark(browser: Any) -> None:
+    with Visit(browser, PAGES[0]) as visit:
+        page = visit.page
+        ground = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(ground)
+        for _ in range(3):  # automatic, light, dark
+            page.locator("button.theme-switch-button").first.click()
+            if page.evaluate("document.documentElement.dataset.theme") == "dark":
+                break
+        dark = page.evaluate(ground)
+        assert sum(map(int, dark[4:-1].split(","))) < 150 < sum(map(int, light[4:-1].split(",")))
+        # Dark words on no ground at all would not be seen.
+        pictures = page.evaluate(
+            "[...document.querySelectorAll('article img')]"
+            ".map((i) => getComputedStyle(i).backgroundColor)"
+        )
+        assert pictures
+        assert "rgba(0, 0, 0, 0)" not in pictures
+        page.reload()
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_it_works_from_any_folder(browser: Any, tmp_path: Path) -> None:
+    """Nothing knows where the book was built."""
+    moved = tmp_path / "a b" / "book"
+    moved.parent.mkdir()
+    moved.symlink_to(HTML, target_is_directory=True)
+    page = browser.new_page()
+    page.goto((moved / f"{CHAPTERS[0]}.html").as_uri())
+    page.locator("a.right-next").click()
+    page.wait_for_url(f"**/{CHAPTERS[1]}.html")
+    assert page.locator("article h1").is_visible()
+    page.close()
