@@ -43,9 +43,8 @@ def test_the_kernel_is_judged_like_the_saved_notebook(tmp_path: Path) -> None:
     lab = toy_course(tmp_path).lab("01")
     wrong = {
         "add": "total = 7",
-        "sort": "sum = max = 0\ndef in_order(numbers):\n    x = 1\n    return x / 0",
-        # A right answer, though `max` is taken: in the check, and afterwards, too.
-        "largest": "import builtins\nlargest = builtins.max(numbers)",
+        "sort": "sum = print = 0\ndef in_order(numbers):\n    x = 1\n    return x / 0",
+        "largest": "largest = max(numbers)",  # right, though the check prints
     }
     attempt = write_answers(lab, **wrong)
     report = check_lab(lab)
@@ -53,7 +52,7 @@ def test_the_kernel_is_judged_like_the_saved_notebook(tmp_path: Path) -> None:
 
     own = {
         "again": "add = 7\ntotal = 6\ncheck_here('toy')",
-        "whose": "print(sum, max)",
+        "whose": "import builtins\nbuiltins.print(sum, print)",
         "four": "check_here('01', exercise=4)",
         "nine": "check_here('9')",
     }
