@@ -20,26 +20,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import require_system
+from bookpages import BOOK, chromium
 from sklearn.model_selection import KFold
 
 import mscourse
 
-BOOK = Path(__file__).resolve().parent.parent / "book"
 SOURCES = BOOK / "explorables"
 NAMES = ["copies", "ring", "scheduler"]
 
 tables: Any = SimpleNamespace(**runpy.run_path(str(SOURCES / "tables.py")))
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-BROWSER_OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RUN_S = 120
 
 PAGE = """
@@ -68,24 +58,8 @@ The caption of *{{0[{place}]}}*.
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    require_system(None if executable else f"there is none of {', '.join(BROWSERS)}")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        require_system("playwright is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, headless=True, args=BROWSER_OPTIONS
-        )
-        # Processes that help the browser start when they are needed first, and stay.
-        page = browser.new_page()
-        page.goto((SOURCES / "ring.svg").as_uri())
-        page.evaluate("localStorage.length")
-        page.wait_for_timeout(1000)
-        page.close()
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
