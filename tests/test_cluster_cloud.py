@@ -122,7 +122,7 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
         assert wait_until(lambda: len(cluster.client.ids) == 2, 40)
         cut_off.heal()
         assert wait_until(lambda: len(cluster.client.ids) == 3, 40)
-        assert not noticed.is_on
+        assert wait_until(lambda: not noticed.is_on, 40)  # its time is up after 25 s
         # One is removed, which waits for what it is at.
         account.run("removenode", "mycluster", "node004")
         assert sorted(ec2.alive("mycluster")) == ["master", "node003"]
