@@ -15,6 +15,7 @@ from helpers import wait_until
 from rig.imds import update_metadata, write_metadata
 from rig.machine import CommandError
 from rig.network import Network
+from rig.server import HOME
 
 IMDS = "http://169.254.169.254/latest"
 
@@ -70,7 +71,7 @@ def boot(ssh, network):
 def test_one_logs_in_to_a_computer_of_its_own(boot, ssh):
     server = boot("node001")
     assert ssh(server, "hostname; cat /etc/hostname; whoami; pwd; echo $HOME") == "\n".join(
-        ["node001", "node001", "root", "/home/root", "/home/root"]
+        ["node001", "node001", "root", HOME, HOME]
     )
     # Its first process, those of the login, and no other of this computer.
     pids = [int(pid) for pid in ssh(server, "ls /proc | grep '^[0-9]'").split()]
@@ -110,13 +111,13 @@ def test_the_environment_of_a_login_is_that_of_a_machine(boot, ssh):
 def test_files_are_those_of_one_server(boot, ssh, tmp_path):
     one, two = boot("node001"), boot("node002")
     assert one.host_key != two.host_key
-    folders = "/home/root /home /etc /srv /mnt /run /tmp /var/tmp /dev/shm"
+    folders = f"{HOME} /home /etc /srv /mnt /run /tmp /var/tmp /dev/shm"
     files = " ".join(f"{folder}/mscourse-rig" for folder in folders.split())
     ssh(one, f"for file in {files}; do echo mine > $file; done")
     assert set(ssh(one, f"cat {files}").split()) == {"mine"}
     assert ssh(two, f"cat {files} 2>/dev/null || true") == ""
     assert not any(Path(file).exists() for file in files.split())
-    assert one.path("/home/root/mscourse-rig").read_text() == "mine\n"
+    assert one.path(f"{HOME}/mscourse-rig").read_text() == "mine\n"
 
 
 def test_hidden_folders_are_empty(boot, ssh, tmp_path, tmp_path_factory):
@@ -150,7 +151,7 @@ def test_rsync_copies_to_it_and_back(boot, ssh, tmp_path):
     rsync(f"root@{server.address}:data/", f"{tmp_path}/back/")
     sent = (tmp_path / "data" / "X.npy").read_bytes()
     assert (tmp_path / "back" / "X.npy").read_bytes() == sent
-    assert server.path("/home/root/data/X.npy").read_bytes() == sent
+    assert server.path(f"{HOME}/data/X.npy").read_bytes() == sent
 
 
 @pytest.mark.parametrize("end", ["power_off", "vanish"])
@@ -161,7 +162,7 @@ def test_the_disk_stays_when_it_is_off_and_processes_do_not(boot, ssh, end):
     assert ssh(server, "pgrep -c sleep") == "1"
     getattr(server, end)()
     assert not server.is_on
-    assert server.path("/home/root/kept").read_text() == "kept\n"
+    assert server.path(f"{HOME}/kept").read_text() == "kept\n"
     assert ssh.run(server, "true").returncode == 255
     server.power_on()
     assert ssh(server, "cat kept; ls /run/gone 2>/dev/null; pgrep -c sleep || true") == "kept\n0"
@@ -197,8 +198,8 @@ def test_servers_log_in_to_each_other_and_reach_machines(boot, ssh, network, log
     node = boot("node001")
     assert instance.address.startswith("172.31.")
     assert ssh(instance, "echo $SSH_CLIENT").split()[0] == network.address
-    node.path("/home/root/.ssh/id_ed25519").write_text(login_key[0].read_text())
-    node.path("/home/root/.ssh/id_ed25519").chmod(0o600)
+    node.path(f"{HOME}/.ssh/id_ed25519").write_text(login_key[0].read_text())
+    node.path(f"{HOME}/.ssh/id_ed25519").chmod(0o600)
     to_instance = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new {instance.address}"
     assert ssh(node, f"{to_instance} 'hostname; echo $SSH_CLIENT'").split()[:2] == [
         "instance",
@@ -245,9 +246,7 @@ def test_what_is_started_there_ends_with_it(boot, tmp_path):
         environment={"COLOUR": "blue"},
         log=tmp_path / "log",
     )
-    assert wait_until(
-        lambda: (tmp_path / "log").read_text().split() == ["node001", "blue", "/home/root"]
-    )
+    assert wait_until(lambda: (tmp_path / "log").read_text().split() == ["node001", "blue", HOME])
     server.power_off()
     assert process.poll() is not None
 
