@@ -362,6 +362,10 @@ def test_a_run_that_was_broken_off_is_no_verdict(
         ("[1, 2]", "JSON, but not a notebook"),
         ('{"cells": 3, "nbformat": 4}', "JSON, but not a notebook"),
         ('{"cells": [{}], "metadata": {}, "nbformat": 4}', "JSON, but not a notebook"),
+        (
+            '{"cells": [{"cell_type": "raw", "metadata": {}, "source": "\\ud800"}], "nbformat": 4}',
+            "JSON, but not a notebook",
+        ),
         ('{"cells": [], "metadata": {}, "nbformat": 5}', "notebook of format 5"),
     ],
 )

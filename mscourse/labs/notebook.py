@@ -95,7 +95,8 @@ def read_notebook(path: Path) -> Notebook:
     try:
         notebook: Notebook = nbformat.v4.reads(text)  # type: ignore[no-untyped-call]
         for cell in notebook.cells:
-            _ = cell.cell_type + cell.source, cell.metadata.get("label")
+            # JSON can hold half of a character, which no file of text can.
+            _ = (cell.cell_type + cell.source).encode(), cell.metadata.get("label")
     except (AttributeError, KeyError, TypeError, ValueError):
         raise LabError(f"{path} is JSON, but not a notebook: its cells cannot be read.") from None
     return notebook

@@ -52,7 +52,7 @@ class Entry:
 def digest_of(lab: Lab) -> str:
     """The digest of all that a check of the learner's notebook runs and compares."""
     text = to_text(graft(lab.solution(), lab.attempt()))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Record:
