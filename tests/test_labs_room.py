@@ -254,10 +254,19 @@ def test_a_folder_without_notebooks_is_refused(
     assert "is not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--jobs=0", "--jobs=-1", "--timeout=0", "--timeout=nan"])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(("grade", option) for option in ("--jobs=0", "--jobs=-1", "--total-timeout=0")),
+        *(("grade", option) for option in ("--timeout=0", "--timeout=nan")),
+        ("check", "--timeout=-1"),
+        ("certificate", "--timeout=inf"),
+    ],
+)
 def test_numbers_that_make_no_sense_are_refused(
-    course: Course, option: str, capsys: pytest.CaptureFixture[str]
+    course: Course, command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    what = {"grade": [course.folder], "certificate": ["--name", "Ada"]}.get(command, [])
     with pytest.raises(SystemExit):
-        run(course, "grade", course.folder, option)
+        run(course, command, *what, option)
     assert "is not a positive number" in capsys.readouterr().err

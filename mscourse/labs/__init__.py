@@ -27,7 +27,8 @@
 ``certificate``         a page that says what was solved
 ``handout``             a folder for learners: labs, and checks without answers
 ``grade``               a folder of notebooks that were handed in, as a table
-``needs``               what the commands need, and where the course is
+``needs``               what the commands need: the course, packages, a place to write
+``options``             the options that several commands have
 ``cli``, ``roomcli``    the command ``mscourse lab``: for learners, for instructors
 ======================  ===========================================================
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 from mscourse import __version__
 from mscourse.errors import LabError
 from mscourse.labs.course import Course, Lab
+from mscourse.labs.needs import require_free
 from mscourse.labs.notebook import Exercise, exercises
 from mscourse.labs.progress import check_and_keep
 from mscourse.labs.record import Entry, Record
@@ -113,20 +114,6 @@ def checked_name(name: str) -> str:
             f'printed, such as --name "Ada Lovelace". It cannot be {name!r:.100}.'
         )
     return plain
-
-
-def require_free(path: Path, overwrite: bool) -> None:
-    """See that a file can be written here, and that nothing is lost by it.
-
-    Raises
-    ------
-    LabError
-        The file is there, and is not to be overwritten, or its folder is not there.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise LabError(f"{path} cannot be written: name a file (-o FILE) in a folder that exists.")
-    if path.exists() and not overwrite:
-        raise LabError(f"{path} is there already. Name another file with -o, or give --force.")
 
 
 def _recorded(course: Course, lab: Lab) -> Entry | str | None:

@@ -44,11 +44,8 @@ from mscourse.labs.notebook import (
     to_text,
     untouched,
 )
-from mscourse.labs.sandbox import Sandbox, sandbox
+from mscourse.labs.sandbox import CELL_TIMEOUT_S, Sandbox, sandbox
 from mscourse.labs.verdict import CellResult, Judge, LabReport
-
-#: How long a cell may take. The solutions' cells take less than 10 s each.
-CELL_TIMEOUT_S = 60.0
 
 #: Is told how many cells have run, and how many there are.
 OnCell: TypeAlias = Callable[[int, int], None]

@@ -11,11 +11,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscourse.errors import LabError
 from mscourse.labs.needs import find_course, require
+from mscourse.labs.options import add_output, add_timeout
 from mscourse.labs.roomcli import add_room_commands
 
 if TYPE_CHECKING:
@@ -41,11 +41,6 @@ def add_lab_commands(subparsers: Any) -> None:
         parser.set_defaults(run=run)
         return parser
 
-    def add_timeout(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--timeout", type=float, default=60, metavar="S", help="seconds a cell may take (60)"
-        )
-
     add("list", list_labs, "list the labs, and how far you are")
     open_ = add("open", open_lab, "open a lab in JupyterLab")
     open_.add_argument("name", metavar="NAME", help="such as 01 or 01-primer")
@@ -58,15 +53,7 @@ def add_lab_commands(subparsers: Any) -> None:
         "certificate", certify_labs, "write a page that says that all labs are solved"
     )
     certificate.add_argument("--name", required=True, help='yours, such as "Ada Lovelace"')
-    certificate.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        type=Path,
-        default=Path("certificate.html"),
-        help="where to write it (certificate.html)",
-    )
-    certificate.add_argument("--force", action="store_true", help="overwrite FILE")
+    add_output(certificate, "certificate.html", "where to write it")
     add_timeout(certificate)
     build = add("build", build_labs, "run the solutions, record them, and derive the labs")
     build.add_argument("names", metavar="NAME", nargs="*", help="a lab (default: all)")

@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from mscourse.errors import LabError
-from mscourse.labs.check import CELL_TIMEOUT_S, check_lab
+from mscourse.labs.check import check_lab
 from mscourse.labs.course import Course, Lab
 from mscourse.labs.notebook import read_notebook
+from mscourse.labs.sandbox import CELL_TIMEOUT_S, TOTAL_TIMEOUT_S
 from mscourse.labs.verdict import LabReport
-
-#: How long a whole notebook may take. The solutions take less than a minute each.
-TOTAL_TIMEOUT_S = 600.0
 
 #: Larger ones are not read. A lab with all its outputs takes less than 1 MB.
 _MOST_BYTES = 50_000_000

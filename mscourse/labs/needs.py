@@ -1,9 +1,10 @@
-"""What the commands for labs need, and where they find the course."""
+"""What the commands for labs need: the course, other packages, a place for what they write."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mscourse.errors import LabError
@@ -35,3 +36,17 @@ def require(module: str) -> None:
         raise LabError(
             f"The labs need {module}, which is not installed: pip install 'mscourse[labs]'"
         )
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """See that a file can be written here, and that nothing is lost by it.
+
+    Raises
+    ------
+    LabError
+        The file is there, and is not to be overwritten, or its folder is not there.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise LabError(f"{path} cannot be written: name a file (-o FILE) in a folder that exists.")
+    if path.exists() and not overwrite:
+        raise LabError(f"{path} is there already. Name another file with -o, or give --force.")

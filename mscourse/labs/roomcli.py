@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mscourse.errors import LabError
-from mscourse.labs.needs import find_course
+from mscourse.labs.needs import find_course, require_free
+from mscourse.labs.options import add_output, add_timeout, positive
+from mscourse.labs.sandbox import TOTAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from mscourse.labs.grade import Row
@@ -40,45 +42,12 @@ def add_room_commands(add: Any) -> None:
         "for each learner, and make a table of it. " + _RUNS_CODE
     )
     grade.add_argument("folder", metavar="DIR", type=Path, help="the folder with the notebooks")
+    add_output(grade, "grades.csv", "the table, as CSV")
     grade.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        type=Path,
-        default=Path("grades.csv"),
-        help="the table, as CSV (grades.csv)",
+        "--jobs", type=positive(int), default=1, metavar="N", help="notebooks at the same time (1)"
     )
-    grade.add_argument("--force", action="store_true", help="overwrite FILE")
-    grade.add_argument(
-        "--jobs", type=_positive(int), default=1, metavar="N", help="notebooks at the same time (1)"
-    )
-    grade.add_argument(
-        "--timeout",
-        type=_positive(float),
-        default=60,
-        metavar="S",
-        help="seconds a cell may take (60)",
-    )
-    grade.add_argument(
-        "--total-timeout",
-        type=_positive(float),
-        default=600,
-        metavar="S",
-        help="seconds a notebook may take (600)",
-    )
-
-
-def _positive(kind: type[int] | type[float]) -> Any:
-    """A type of argument: a positive number."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-        return value
-
-    number.__name__ = kind.__name__
-    return number
+    add_timeout(grade)
+    add_timeout(grade, "--total-timeout", default_s=TOTAL_TIMEOUT_S, what="a notebook")
 
 
 def hand_out(arguments: argparse.Namespace) -> int:
@@ -105,7 +74,6 @@ def hand_out(arguments: argparse.Namespace) -> int:
 def grade_folder(arguments: argparse.Namespace) -> int:
     """Check the notebooks, print the table and write it."""
     course = find_course(arguments)
-    from mscourse.labs.certificate import require_free
     from mscourse.labs.grade import as_text, grade, handed_in, write_csv
 
     require_free(arguments.output, arguments.force)

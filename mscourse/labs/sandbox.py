@@ -14,6 +14,12 @@ from pathlib import Path
 
 import psutil
 
+#: How long a learner's cell may take. The solutions' cells take less than 10 s each.
+CELL_TIMEOUT_S = 60.0
+
+#: How long a whole notebook may take. The solutions take less than a minute each.
+TOTAL_TIMEOUT_S = 600.0
+
 #: A cluster is up once the engines have answered a heartbeat: 3 s apart by default, 0.3 s here.
 _CONTROLLER_CONFIG = "c = get_config()\nc.HeartMonitor.period = 300\n"
 
