@@ -181,7 +181,8 @@ PICTURES = {
         validation_curve("gamma", np.logspace(-5, 0, 6)), ax
     ),
     "boxplots": lambda ax: plots.parameter_boxplots(
-        [evaluation({"C": e.params["C"]}, 0, e.test_score) for e in grid()], [ax]
+        [evaluation({"C": e.params["C"]}, 0, e.test_score) for e in grid()],
+        None if ax is None else [ax],
     ),
     "heat-map": lambda ax: plots.score_heat_map(grid(), ax=ax),
     "timeline": lambda ax: plots.engine_timeline(schedule(), ax),
@@ -273,10 +274,9 @@ def test_axes_are_taken_labelled_and_given_back(name):
 @pytest.mark.parametrize("name", PICTURES)
 def test_without_axes_there_is_a_new_figure_and_nothing_else_changes(name):
     before = dict(mpl.rcParams)
-    if name != "boxplots":
-        ax = PICTURES[name](None)
-        assert ax.figure.get_layout_engine() is not None
-        assert plt.get_fignums() == [1]
+    ax = np.ravel(PICTURES[name](None))[0]
+    assert ax.figure.get_layout_engine() is not None
+    assert plt.get_fignums() == [1]
     assert dict(mpl.rcParams) == before
 
 
@@ -390,6 +390,19 @@ def test_a_heat_map_of_chosen_parameters():
         plots.score_heat_map(grid(), x="D")
     with pytest.raises(mscourse.ParameterError, match="two different"):
         plots.score_heat_map([evaluation({"a": i}, 0, 0.5) for i in range(3)])
+
+
+def test_a_heat_map_of_scores_that_differ_by_rounding_only():
+    scores = {(1, 1): [0.1, 0.2, 0.3], (1, 2): [0.3, 0.2, 0.1], (2, 1): [0.2], (2, 2): [0.2]}
+    ax = plots.score_heat_map(
+        [
+            evaluation({"a": a, "b": b}, split, score)
+            for (a, b), each in scores.items()
+            for split, score in enumerate(each)
+        ]
+    )
+    assert {text.get_text() for text in ax.texts} == {"0.20"}
+    assert len({text.get_color() for text in ax.texts}) == 1
 
 
 def test_values_from_distributions_are_points_in_the_plane():

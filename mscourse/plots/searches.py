@@ -263,7 +263,9 @@ def _draw_cells(
     _tick_labels(ax, "x", in_x)
     _tick_labels(ax, "y", in_y)
     if few:
-        low, span = np.nanmin(table), float(np.nanmax(table) - np.nanmin(table))
+        low, high = float(np.nanmin(table)), float(np.nanmax(table))
+        # The same scores, added up in another order, may differ in their last digit.
+        span = 0.0 if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12) else high - low
         decimals = max(0, math.ceil(math.log10(_LEAST_STEPS / span))) if span else 2
         for (row, column), mean in np.ndenumerate(table):
             if not math.isnan(mean):
