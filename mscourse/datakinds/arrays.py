@@ -78,10 +78,10 @@ class CSRSource:
     def write(self, files: NewFiles, rows: Rows) -> Facts:
         X = self.given
         indptr = _cumulated(np.diff(X.indptr)[rows])
-        n_stored = int(indptr[-1])
-        data = files.array("data", self._dtype, n_stored)
-        indices = files.array("indices", self._index_dtype, n_stored)
-        row_bytes = (X.data.itemsize + X.indices.itemsize) * n_stored // len(rows)
+        n_elements = int(indptr[-1])
+        data = files.array("data", self._dtype, n_elements)
+        indices = files.array("indices", self._index_dtype, n_elements)
+        row_bytes = (X.data.itemsize + X.indices.itemsize) * n_elements // len(rows)
         for some_rows in pieces(rows, row_bytes):
             piece = X[some_rows]
             data.write(piece.data)
