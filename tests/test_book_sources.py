@@ -156,7 +156,8 @@ def load(path: str) -> Any:
     return SimpleNamespace(**runpy.run_path(str(BOOK / path)))
 
 
-def test_the_drawn_figures_are_what_their_code_draws() -> None:
+def test_the_drawn_figures_are_what_their_code_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BOOK / "figures")
     for path, draw in load("figures/draw.py").FIGURES.items():
         assert path.read_text(encoding="utf-8") == draw(), f"run book/figures/draw.py for {path}"
 

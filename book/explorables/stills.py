@@ -1,7 +1,7 @@
 """Draw the still pictures of the explorables: run ``python book/explorables/stills.py``.
 
 They are what is printed, and what a browser without JavaScript shows. Each is one setting of its
-explorable, with the numbers of `tables.py`, in the hand of ``book/figures/draw.py``.
+explorable, with the numbers of `tables.py`, in the hand of ``book/figures/svg.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 
-draw: Any = SimpleNamespace(**runpy.run_path(str(FOLDER.parent / "figures" / "draw.py")))
+svg: Any = SimpleNamespace(**runpy.run_path(str(FOLDER.parent / "figures" / "svg.py")))
 tables: Any = SimpleNamespace(**runpy.run_path(str(FOLDER / "tables.py")))
 
 LOST = "#d55e00"
@@ -37,68 +37,68 @@ def ring() -> str:
     """Draw the file of five folds, and in it one split with a prefix of its train set."""
     table = tables.ring_table(N_FOLDS)
     left, top = 66, 44
-    scale = (draw.WIDTH - left - 14) / table["nStored"]
+    scale = (svg.WIDTH - left - 14) / table["nStored"]
     each = table["nStored"] / len(table["folds"])
-    parts = [draw.words(left - 10, top + 18, "file", anchor="end", bold=True)]
+    parts = [svg.words(left - 10, top + 18, "file", anchor="end", bold=True)]
     for place, fold in enumerate(table["folds"]):
-        fill = "#ffffff" if place < N_FOLDS else draw.PALE_GREY
+        fill = "#ffffff" if place < N_FOLDS else svg.PALE_GREY
         x = left + place * each * scale
-        parts.append(draw.box(x, top, each * scale, 36, fill=fill, radius=0))
-        parts.append(draw.words(x + each * scale / 2, top + 18, str(fold), size=17))
+        parts.append(svg.box(x, top, each * scale, 36, fill=fill, radius=0))
+        parts.append(svg.words(x + each * scale / 2, top + 18, str(fold), size=17))
     again = left + N_FOLDS * each * scale
-    parts.append(draw.words(left, top - 14, f"the {N_FOLDS} folds", anchor="start", fill=draw.GREY))
+    parts.append(svg.words(left, top - 14, f"the {N_FOLDS} folds", anchor="start", fill=svg.GREY))
     parts.append(
-        draw.words(again, top - 14, f"{N_FOLDS - 2} of them again", anchor="start", fill=draw.GREY)
+        svg.words(again, top - 14, f"{N_FOLDS - 2} of them again", anchor="start", fill=svg.GREY)
     )
     train_start, train_stop, test_start, test_stop = table["splits"][SPLIT]
     n_train = table["nTrain"][list(tables.PERCENT).index(PERCENT)]
     y = top + 56
     for start, stop, fill, text, bold in (
-        (train_start, train_stop, draw.PALE_BLUE, "train", False),
-        (test_start, test_stop, draw.ORANGE, "test", True),
-        (train_start, train_start + n_train, draw.BLUE, "", False),
+        (train_start, train_stop, svg.PALE_BLUE, "train", False),
+        (test_start, test_stop, svg.ORANGE, "test", True),
+        (train_start, train_start + n_train, svg.BLUE, "", False),
     ):
         x, width = left + start * scale, (stop - start) * scale
-        parts.append(draw.box(x, y, width, 36, fill=fill, line=draw.BLUE, radius=0))
+        parts.append(svg.box(x, y, width, 36, fill=fill, line=svg.BLUE, radius=0))
         parts.append(
-            draw.words(x + width / 2 + (20 if text == "train" else 0), y + 18, text, bold=bold)
+            svg.words(x + width / 2 + (20 if text == "train" else 0), y + 18, text, bold=bold)
         )
-    parts.append(draw.words(left - 10, y + 18, f"split {SPLIT}", anchor="end", bold=True))
+    parts.append(svg.words(left - 10, y + 18, f"split {SPLIT}", anchor="end", bold=True))
     middle = left + (train_start + n_train / 2) * scale
-    parts.append(draw.words(middle, y + 18, "read", fill="#ffffff"))
+    parts.append(svg.words(middle, y + 18, "read", fill="#ffffff"))
     copies = table["nStored"] / tables.N_SAMPLES
     parts.append(
-        draw.words(
+        svg.words(
             left,
             y + 58,
             f"size: 2 \N{MINUS SIGN} 2/{N_FOLDS} = {copies:g} copies of the data",
             anchor="start",
         )
     )
-    return draw.figure(y + 76, "Where the rows of one split lie in the ring of five folds", parts)
+    return svg.figure(y + 76, "Where the rows of one split lie in the ring of five folds", parts)
 
 
 def copies() -> str:
     """Draw how many copies of the data 32 workers of one host hold, in four ways."""
     held = tables.copies(N_WORKERS, 1, N_FOLDS)
-    scale = (draw.WIDTH - 28) / max(each.shared + each.private for each in held.values())
+    scale = (svg.WIDTH - 28) / max(each.shared + each.private for each in held.values())
     parts = []
     for row, (name, label) in enumerate(tables.STRATEGIES.items()):
         y, each = 18 + 66 * row, held[name]
-        parts.append(draw.words(14, y, label, anchor="start", bold=True))
-        parts.append(plain(14, y + 12, each.shared * scale, 20, draw.BLUE))
-        parts.append(plain(14 + each.shared * scale, y + 12, each.private * scale, 20, draw.ORANGE))
+        parts.append(svg.words(14, y, label, anchor="start", bold=True))
+        parts.append(plain(14, y + 12, each.shared * scale, 20, svg.BLUE))
+        parts.append(plain(14 + each.shared * scale, y + 12, each.private * scale, 20, svg.ORANGE))
         n_copies = each.shared + each.private
         what = f"{n_copies:g} copies, {n_copies * DATA_MB / 1000:g} GB"
-        parts.append(draw.words(14, y + 44, what, anchor="start", size=14))
+        parts.append(svg.words(14, y + 44, what, anchor="start", size=14))
     y = 18 + 66 * len(tables.STRATEGIES)
     parts += [
-        plain(14, y - 6, 14, 12, draw.BLUE),
-        draw.words(36, y, "shared by all of a host", anchor="start", size=14),
-        plain(220, y - 6, 14, 12, draw.ORANGE),
-        draw.words(242, y, "each worker's own", anchor="start", size=14),
+        plain(14, y - 6, 14, 12, svg.BLUE),
+        svg.words(36, y, "shared by all of a host", anchor="start", size=14),
+        plain(220, y - 6, 14, 12, svg.ORANGE),
+        svg.words(242, y, "each worker's own", anchor="start", size=14),
     ]
-    return draw.figure(y + 18, "Copies of the data that 32 workers hold", parts)
+    return svg.figure(y + 18, "Copies of the data that 32 workers hold", parts)
 
 
 def scheduler() -> str:
@@ -110,7 +110,7 @@ def scheduler() -> str:
     joins_s = [*[0.0] * tables.N_ENGINES, JOIN_S]
     most_s = max(queue.finish_s, split.finish_s)
     left, row = 84, 24
-    scale = (draw.WIDTH - left - 14) / most_s
+    scale = (svg.WIDTH - left - 14) / most_s
     parts = []
     y = 18
     for title, run, finish_s, result in (
@@ -122,14 +122,14 @@ def scheduler() -> str:
             f"{len(durations_s) - split.n_done} never done",
         ),
     ):
-        parts.append(draw.words(14, y, title, anchor="start", bold=True))
+        parts.append(svg.words(14, y, title, anchor="start", bold=True))
         parts.append(
-            draw.words(draw.WIDTH - 14, y, f"{result}, {finish_s:.1f} s", anchor="end", size=14)
+            svg.words(svg.WIDTH - 14, y, f"{result}, {finish_s:.1f} s", anchor="end", size=14)
         )
         y += 16
         for engine, joined_s in enumerate(joins_s):
             middle = y + row * engine + 9
-            parts.append(draw.words(left - 10, middle, f"engine {engine}", anchor="end", size=14))
+            parts.append(svg.words(left - 10, middle, f"engine {engine}", anchor="end", size=14))
             ended_s = DEATH_S if engine == 1 else finish_s
             x = left + joined_s * scale
             parts.append(plain(x, middle - 9, (ended_s - joined_s) * scale, 18, THERE))
@@ -139,7 +139,7 @@ def scheduler() -> str:
             seen.update(range(bar.first, bar.first + bar.n))
             if bar.end_s <= bar.start_s:  # its engine died before it began
                 continue
-            fill, line = ("#4d9fd1", "#ffffff") if not again else (draw.GREEN, draw.INK)
+            fill, line = ("#4d9fd1", "#ffffff") if not again else (svg.GREEN, svg.INK)
             if bar.died:
                 fill, line = "#ffffff", LOST
             x, top = left + bar.start_s * scale, y + row * bar.engine
@@ -152,15 +152,15 @@ def scheduler() -> str:
         y += row * len(joins_s) + 18
     parts += [
         plain(14, y - 6, 14, 12, "#4d9fd1"),
-        draw.words(34, y, "evaluations", anchor="start", size=14),
+        svg.words(34, y, "evaluations", anchor="start", size=14),
         plain(128, y - 6, 14, 12, "#ffffff", LOST),
-        draw.words(148, y, "lost", anchor="start", size=14),
-        plain(200, y - 6, 14, 12, draw.GREEN, draw.INK),
-        draw.words(220, y, "done again", anchor="start", size=14),
+        svg.words(148, y, "lost", anchor="start", size=14),
+        plain(200, y - 6, 14, 12, svg.GREEN, svg.INK),
+        svg.words(220, y, "done again", anchor="start", size=14),
         plain(316, y - 6, 14, 12, THERE),
-        draw.words(336, y, "idle", anchor="start", size=14),
+        svg.words(336, y, "idle", anchor="start", size=14),
     ]
-    return draw.figure(y + 18, "Who does what when an engine dies and another one joins", parts)
+    return svg.figure(y + 18, "Who does what when an engine dies and another one joins", parts)
 
 
 STILLS: dict[Path, Callable[[], str]] = {

@@ -1,9 +1,6 @@
 """Draw the book's figures that are not computed: run ``python book/figures/draw.py``.
 
-Each figure is a function that returns the text of an SVG file. They are drawn for a column 480
-units wide, so that their words are still read on a telephone. The colours are Okabe and Ito's,
-which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/), and each colour also has
-a word in it: nothing is said by colour alone.
+Each figure is a function that returns the text of an SVG file, made of the parts in ``svg.py``.
 """
 
 from __future__ import annotations
@@ -11,88 +8,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from svg import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE_BLUE,
+    PALE_GREEN,
+    PALE_GREY,
+    box,
+    figure,
+    link,
+    pointer,
+    words,
+)
 
 FOLDER = Path(__file__).resolve().parent
 
-BLUE, ORANGE, GREEN = "#0072b2", "#e69f00", "#009e73"
-PALE_BLUE, PALE_GREEN, PALE_GREY = "#d6e9f5", "#d5efe7", "#f1f1f1"
-INK, GREY = "#1b1b1b", "#5c5c5c"
-WIDTH = 480
-
 N_SPLITS = 3
 PARAMETERS = {"gamma": ["0.0001", "0.001", "0.01"], "C": ["0.1", "1", "10"]}
-
-
-def figure(height: int, title: str, parts: list[str]) -> str:
-    """Put the parts into one SVG document on a white sheet."""
-    body = "\n".join(f"  {part}" for part in parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'font-family="Helvetica, Arial, sans-serif">\n'
-        f"  <title>{escape(title)}</title>\n"
-        f'  <rect width="{WIDTH}" height="{height}" fill="#ffffff"/>\n'
-        f"{body}\n</svg>\n"
-    )
-
-
-def box(
-    x: float,
-    y: float,
-    width: float,
-    height: float,
-    *,
-    fill: str,
-    line: str = INK,
-    radius: int = 4,
-    dashed: bool = False,
-) -> str:
-    """Draw a rectangle with rounded corners."""
-    dashes = ' stroke-dasharray="6 4"' if dashed else ""
-    return (
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius}" '
-        f'fill="{fill}" stroke="{line}" stroke-width="1.5"{dashes}/>'
-    )
-
-
-def words(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int = 15,
-    fill: str = INK,
-    anchor: str = "middle",
-    bold: bool = False,
-) -> str:
-    """Write one line, its middle at ``y``."""
-    weight = ' font-weight="bold"' if bold else ""
-    return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}" text-anchor="{anchor}" '
-        f'dominant-baseline="central"{weight}>{escape(text)}</text>'
-    )
-
-
-def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
-    """Draw a line; in these figures messages go both ways, so it has no head."""
-    return f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" stroke="{GREY}" stroke-width="2" fill="none"/>'
-
-
-def pointer(x1: float, y1: float, x2: float, y2: float) -> str:
-    """Draw a line with a head, for what goes one way only; upright or level."""
-    dx, dy = (x2 > x1) - (x2 < x1), (y2 > y1) - (y2 < y1)
-    left, right = (
-        (x2 - 9 * dx + 5 * dy, y2 - 9 * dy + 5 * dx),
-        (
-            x2 - 9 * dx - 5 * dy,
-            y2 - 9 * dy - 5 * dx,
-        ),
-    )
-    return (
-        arrow(x1, y1, x2 - 8 * dx, y2 - 8 * dy)
-        + f'<path d="M{x2:g} {y2:g} L{left[0]:g} {left[1]:g} L{right[0]:g} {right[1]:g} Z" '
-        f'fill="{GREY}"/>'
-    )
 
 
 def parameter_grid() -> str:
@@ -156,7 +92,7 @@ def cluster() -> str:
         box(150, 96, 126, 64, fill=PALE_BLUE, line=BLUE),
         words(213, 119, "controller", bold=True),
         words(213, 141, "passes messages", size=13),
-        arrow(118, 128, 150, 128),
+        link(118, 128, 150, 128),
     ]
     for host in range(2):
         y = 10 + host * 122
@@ -167,7 +103,7 @@ def cluster() -> str:
             top = y + 32 + place * 38
             parts.append(box(346, top, 106, 32, fill=PALE_GREEN, line=GREEN))
             parts.append(words(399, top + 16, f"engine {engine}"))
-            parts.append(arrow(276, 128, 346, top + 16))
+            parts.append(link(276, 128, 346, top + 16))
     return figure(254, "A client, a controller and four engines on two hosts", parts)
 
 
@@ -177,7 +113,7 @@ def memory_map() -> str:
         box(170, 10, 140, 38, fill=PALE_GREY),
         words(240, 29, "client", bold=True),
         words(322, 66, "only the path of the file", anchor="start", size=13, fill=GREY),
-        *(arrow(240, 48, x, 122) for x in (95, 240, 385)),
+        *(link(240, 48, x, 122) for x in (95, 240, 385)),
         box(14, 90, 452, 270, fill="none", line=GREEN, radius=8),
         words(30, 106, "host", anchor="start", fill=GREY),
     ]
@@ -218,7 +154,7 @@ def search() -> str:
         pointer(290, 160, 290, 102),
         words(302, 122, "scores and times:", anchor="start", size=13, fill=GREY),
         words(302, 140, "small records", anchor="start", size=13, fill=GREY),
-        *(arrow(240, 180, x, 248) for x in (95, 240, 385)),
+        *(link(240, 180, x, 248) for x in (95, 240, 385)),
         box(150, 160, 180, 36, fill=PALE_BLUE, line=BLUE),
         words(240, 178, "controller"),
         box(14, 218, 452, 140, fill="none", line=GREEN, radius=8),
@@ -285,14 +221,14 @@ def what_may_die() -> str:
         words(242, 18, "each result", size=13, fill=GREY),
         box(330, 10, 136, 44, fill=PALE_GREY),
         words(398, 32, "journal"),
-        arrow(84, 118, 84, 150),
+        link(84, 118, 84, 150),
         box(14, 150, 140, 50, fill=PALE_BLUE, line=BLUE, dashed=True),
         words(84, 175, "controller", bold=True),
     ]
     for engine in range(2):
         x = 14 + 74 * engine
         parts += [
-            arrow(84, 200, x + 33, 232),
+            link(84, 200, x + 33, 232),
             box(x, 232, 66, 50, fill=PALE_GREEN, line=GREEN, dashed=True),
             words(x + 33, 257, f"engine {engine}"),
             pointer(x + 33, 316, x + 33, 282),
@@ -327,11 +263,11 @@ def nodes() -> str:
         words(240, 57, "journal"),
         box(318, 42, 132, 30, fill="#ffffff"),
         words(384, 57, "splits"),
-        arrow(96, 72, 96, 152),
+        link(96, 72, 96, 152),
         words(108, 108, "one ssh connection, port 22", anchor="start", fill=GREY),
         # Lines first: what they lead to lies over them.
-        arrow(96, 167, 240, 168),
-        *(arrow(96, 167, x, 262) for x in (178, 424)),
+        link(96, 167, 240, 168),
+        *(link(96, 167, x, 262) for x in (178, 424)),
         box(14, 128, 452, 66, fill="none", line=GREEN, radius=8),
         box(30, 152, 132, 30, fill=PALE_BLUE, line=BLUE),
         words(96, 167, "controller"),
