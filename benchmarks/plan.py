@@ -155,6 +155,6 @@ PROGRAMS = ("million", "journal", "halving", "copies")
 QUICK = {
     "memory-2": ALL,
     "nothing": (PEER, OURS),
-    "text": ("scikit-learn", _IN_FILES, _DASK, UNSHARED, OURS),
+    "text": (PEER, _IN_FILES, _DASK, UNSHARED, OURS),
     "mix": (OURS,),
 }

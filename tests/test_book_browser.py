@@ -26,9 +26,6 @@ RUN_AXE = (
 )
 SEVERE = {"serious", "critical"}
 
-# Faults of the theme that are not ours to mend: the rule, the HTML, and the reason. None so far.
-KNOWN_FAULTS: dict[tuple[str, str], str] = {}
-
 # The least contrast that WCAG asks for, of the words of code. There are thousands, but few kinds:
 # this is quick, while axe would take half a minute for a chapter. So they are taken away before it.
 FAINT_WORDS = """() => {
@@ -146,7 +143,6 @@ class Visit:
             for each in self.page.evaluate(RUN_AXE, only)["violations"]
             if each["impact"] in SEVERE
             for node in each["nodes"]
-            if (each["id"], node["html"]) not in KNOWN_FAULTS
         ]
 
 
