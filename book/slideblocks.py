@@ -42,12 +42,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _BOXES = ("admonition", "note", "tip", "warning", "important", "caution", "seealso", "hint")
 _HIDDEN = ("dropdown",)
 
+# What the pages say of answers that one opens, which slides do not have.
+_ONLY_ON_PAGES = ("Answer first, then open.",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A part of a slide; of a heading, `level` tells which, and `html` has its words.
 
-    One without HTML ends a slide.
+    One without HTML ends a slide. One that `leads` says what comes next; one that `follows` is
+    what the code before it gave.
     """
 
     html: str
@@ -55,6 +59,7 @@ class Block:
     level: int = 0
     is_code: bool = False
     leads: bool = False
+    follows: bool = False
     starts_slide: bool = False
     heading: str = ""
 
@@ -134,11 +139,13 @@ class Reader:
         elif kind == "fence":
             yield from _code(group[0].content, group[0].info.split(" ")[0] or "text")
         elif kind in ("bullet_list_open", "ordered_list_open", "dl_open"):
-            for item in _parts(group[1:-1], kind):
+            for item in _parts(group[1:-1]):
                 html = self._html([group[0], *item, group[-1]])
                 yield Block(html=html, height=_height_of_text(html, indent=6))
                 if kind == "ordered_list_open":
                     group[0] = _copy_with_start(group[0])
+        elif any(each.content in _ONLY_ON_PAGES for each in group):
+            return
         elif html := self._html(group):
             height = _height_of_table(html) if kind == "table_open" else _height_of_text(html)
             yield Block(html=html, height=height, leads=html.endswith(":</p>\n"))
@@ -157,12 +164,12 @@ class Reader:
             html = f"<figure>{image.html}<figcaption>{words}</figcaption></figure>"
             yield Block(html=html, height=height_of([image, *caption]))
         elif name == "exercise" or "chapter-opening" in str(options.get("class")):
-            heading = f"Exercise: {self._inline(argument)}" if name == "exercise" else argument
+            heading = ("Exercise: " if name == "exercise" else "") + self._inline(argument)
             for number, block in enumerate(self._read(body)):
                 yield replace(block, heading=heading, starts_slide=number == 0)
             yield Block(html="")  # what follows is not part of it
         elif name in _BOXES:
-            title = argument or name.capitalize()
+            title = self._inline(argument) if argument else name.capitalize()
             blocks = list(self._read(body))
             html = "".join(block.html for block in blocks)
             box = f'<div class="box"><p><strong>{title}</strong></p>{html}</div>'
@@ -179,11 +186,13 @@ class Reader:
         tags = options.get("tags", [])
         if {"hide-cell", "remove-cell"} & {*tags}:
             return
-        if not {"hide-input", "remove-input"} & {*tags}:
+        shows_input = not {"hide-input", "remove-input"} & {*tags}
+        if shows_input:
             yield from _code(source, "ipython3")
         if not {"hide-output", "remove-output"} & {*tags}:
             alt = options.get("mystnb", {}).get("image", {}).get("alt", "The picture of this cell.")
-            yield from _printed(outputs, alt)
+            for number, block in enumerate(_printed(outputs, alt)):
+                yield replace(block, follows=shows_input or number > 0)
 
     def _inline(self, text: str) -> str:
         return self._html(self._markdown.parse(text)[1:-1])
@@ -210,7 +219,7 @@ def _split_options(content: str) -> tuple[dict[str, Any], str]:
     return {name: yaml.safe_load(value) for name, _, value in lines}, found[2].strip("\n")
 
 
-def _parts(tokens: list[Token], kind: str) -> Iterator[list[Token]]:
+def _parts(tokens: list[Token]) -> Iterator[list[Token]]:
     """Give the items of a list one by one: a term comes with what follows it."""
     part: list[Token] = []
     depth = 0

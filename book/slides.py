@@ -21,6 +21,7 @@ import shutil
 import sys
 from html import escape
 from importlib.metadata import distribution
+from itertools import pairwise
 from pathlib import Path
 
 from pygments.formatters import HtmlFormatter
@@ -33,6 +34,11 @@ COURSE = "Distributed Model Selection and Assessment"
 
 # Of the 720 px that a slide is high, what its heading and the borders leave.
 ROOM = 570
+
+# Heights are estimates. So much of the room is spare, and is used for a line that would be alone:
+# two lines of text at the most.
+SPARE = 30
+LEAST = 92
 
 _REVEAL = (
     "dist/reset.css",
@@ -132,7 +138,8 @@ def read_chapter(chapter: Path, outputs: Outputs) -> tuple[str, list[list[str]]]
 def pack(blocks: list[Block]) -> list[list[Block]]:
     """Distribute blocks over slides, in their order: what fits, and one code cell at most.
 
-    A line that leads to what follows, with a colon, goes with it if there is room.
+    A line that leads to what follows, with a colon, goes with it if there is room. No line stays
+    alone if what is beside it can be with it.
     """
     slides: list[list[Block]] = [[]]
     for block in blocks:
@@ -148,7 +155,35 @@ def pack(blocks: list[Block]) -> list[list[Block]]:
             slides.append([current.pop(), block] if leads and fits else [block])
         else:
             current.append(block)
+    return _in_company([each for each in slides if each])
+
+
+def _in_company(slides: list[list[Block]]) -> list[list[Block]]:
+    """Join a line that would be alone with the slide beside it, or with the end of that."""
+    for before, after in pairwise(slides):
+        if before[0].heading != after[0].heading:
+            continue
+        together = [*before, *after]
+        if (_is_alone(before) or _is_alone(after)) and height_of(together) <= ROOM + SPARE:
+            before[:], after[:] = [], together
+        elif _is_alone(after):
+            n = _n_that_stay(before, after)
+            before[:], after[:] = together[:n], together[n:]
     return [each for each in slides if each]
+
+
+def _is_alone(blocks: list[Block]) -> bool:
+    return height_of(blocks) <= LEAST and not any(block.is_code for block in blocks)
+
+
+def _n_that_stay(before: list[Block], alone: list[Block]) -> int:
+    """Say how many blocks of a slide stay where they are, and do not go to a line that is alone."""
+    for n in range(len(before) - 1, 0, -1):
+        stays, goes = before[:n], before[n:]
+        is_cut_well = not goes[0].follows and not stays[-1].leads
+        if is_cut_well and height_of(stays) > LEAST and height_of([*goes, *alone]) <= ROOM:
+            return n
+    return len(before)
 
 
 def slide(section: str, heading: str, blocks: list[Block]) -> str:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from bookpages import BOOK, CHAPTERS, chromium
+from bookpages import BOOK, CAPSTONE, CHAPTERS, chromium, source
 
 sys.path.append(str(BOOK))
 
+import slideblocks
 import slides
 from slideblocks import Block, Outputs, Reader
-
-CAPSTONE = "07-capstone"
-DECKS = sorted({*CHAPTERS, CAPSTONE} & {path.stem for path in BOOK.glob("*.md")})
 
 SAMPLE = """---
 kernelspec:
@@ -99,6 +98,10 @@ print("the hidden input")
 
 ```{note}
 In a box.
+```
+
+```{admonition} A & *b*
+In another.
 ```
 
 ## Second section
@@ -181,6 +184,7 @@ def test_what_a_slide_shows_is_text_and_no_markup(sample: Path) -> None:
     assert '<ol start="2">' in html  # each item of a list may go to the next slide
     assert r'<span class="math">\(x^2\)</span>' in html
     assert re.search(r'class="box"><p><strong>Note</strong></p><p>In a box', html)
+    assert "<strong>A &amp; <em>b</em></strong>" in html
 
 
 def test_pictures_have_their_alternative_text_and_their_caption(sample: Path) -> None:
@@ -218,6 +222,35 @@ def test_what_does_not_fit_goes_down_and_a_lead_goes_with_what_it_leads_to() -> 
     assert slides.pack([]) == []
 
 
+def test_no_line_stays_alone_if_it_can_be_with_what_is_beside_it() -> None:
+    line, text = Block(html="l", height=40), Block(html="t", height=320)
+    code = Block(html="c", height=100, is_code=True)
+    output = Block(html="o", height=90, follows=True)
+    # What the code gave stays with it, and both go to the line.
+    assert slides.pack([text, code, output, line]) == [[text], [code, output, line]]
+    # Into the room that is spare; there is none for two.
+    full = Block(html="f", height=slides.ROOM + slides.SPARE - 40 - 2 * 16)
+    assert slides.pack([full, line]) == [[full, line]]
+    assert slides.pack([line, full]) == [[line, full]]
+    assert slides.pack([full, line, line]) == [[full], [line, line]]
+    # A line is not left alone for another, nor taken from an exercise.
+    assert slides.pack([line, text, replace(text, height=150), line]) == [
+        [line, text],
+        [replace(text, height=150), line],
+    ]
+    exercise = replace(line, heading="Exercise", starts_slide=True)
+    assert slides.pack([text, exercise]) == [[text], [exercise]]
+
+
+def test_what_is_said_of_answers_is_not_on_slides_which_have_none(sample: Path) -> None:
+    (said,) = slideblocks._ONLY_ON_PAGES
+    assert all(said in source(name) for name in CHAPTERS if name != CAPSTONE)
+    sample.write_text(f"# Title\n\n## Check\n\n{said}\n\nA question.\n", encoding="utf-8")
+    html = html_of(sample, Outputs(sample.with_suffix(".ipynb")))
+    assert "A question." in html
+    assert said not in html
+
+
 def test_long_code_is_cut_at_an_empty_line_and_loses_none(sample: Path) -> None:
     lines = [f"x{n} = {n}" if n % 9 else "" for n in range(1, 51)]
     sample.write_text("```python\n" + "\n".join(lines) + "\n```\n", encoding="utf-8")
@@ -232,7 +265,7 @@ def test_long_code_is_cut_at_an_empty_line_and_loses_none(sample: Path) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slides") / "slides"
-    chapters = [str(BOOK / f"{name}.md") for name in DECKS]
+    chapters = [str(BOOK / f"{name}.md") for name in CHAPTERS]
     assert slides.main([*chapters, "--folder", str(folder)]) == 0
     return folder
 
@@ -243,7 +276,7 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-@pytest.mark.parametrize("name", DECKS)
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_no_markup_of_a_chapter_shows(made: Path, name: str) -> None:
     html = (made / f"{name}.html").read_text(encoding="utf-8")
     code = r'<pre.*?</pre>|<code.*?</code>|<script.*?</script>|<span class="math">.*?</span>'
@@ -255,7 +288,7 @@ def test_no_markup_of_a_chapter_shows(made: Path, name: str) -> None:
     assert len(set(re.findall("<h2>Exercise: .*</h2>", html))) == n_exercises > 0
 
 
-@pytest.mark.parametrize("name", DECKS)
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_slides_fit_and_keys_move_and_nothing_is_fetched(
     made: Path, browser: Any, name: str
 ) -> None:
@@ -302,5 +335,5 @@ def test_slides_fit_and_keys_move_and_nothing_is_fetched(
 def test_the_contents_lead_to_the_slides(made: Path) -> None:
     html = (made / "index.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([^"]+\.html)"', html)
-    assert links == [f"{name}.html" for name in DECKS]
+    assert links == [f"{name}.html" for name in CHAPTERS]
     assert all((made / link).exists() for link in links)
