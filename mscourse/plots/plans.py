@@ -35,6 +35,7 @@ _BESIDE = ((4, 4), (-6, -13))
 # A limit further away than so many times the longest time, or the highest cost, is only told: to
 # show it would press all that is worth seeing into a corner.
 _FAR = 3
+_LIMIT_STYLE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.5}
 
 
 def time_against_cost(
@@ -98,34 +99,42 @@ def time_against_cost(
                 path_effects=[withStroke(linewidth=2, foreground="white")],  # it may lie on a line
             )
         handles.append(handle(style, label=f"{name}, {'spot' if is_spot else 'on demand'}"))
-    limit: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.5}
-    drawn = []
-    for which, name, shown_unit, values, value in (
-        ("x", "deadline", unit, [each / unit_s for each in times_s], _in_units(deadline_s, unit_s)),
-        ("y", "budget", "USD", [row.most_usd for row in plan.rows], budget_usd),
-    ):
-        label = "time until the last result" if which == "x" else "cost"
-        if value is not None and value > _FAR * max(values):
-            label += f" [{shown_unit}; {name}: {value:g}]"
-        else:
-            label += f" [{shown_unit}]"
-            if value is not None:
-                (ax.axvline if which == "x" else ax.axhline)(value, **limit)
-                values.append(value)
-                drawn.append(name)
-        if wants_log_scale(values, drawn=True):
-            set_log_scale(ax, which, values)
-        else:
-            getattr(ax, f"set_{which}lim")(0, 1.05 * max(values) or 1)  # 0: all may be for free
-        getattr(ax, f"set_{which}label")(label)
-    if drawn:
-        handles.append(handle(limit, label=" and ".join(drawn)))
+    times = [time_s / unit_s for time_s in times_s]
+    deadline = None if deadline_s is None else deadline_s / unit_s
+    costs_usd = [row.most_usd for row in plan.rows]
+    limits = [
+        *_set_axis(ax, "x", "time until the last result", unit, times, "deadline", deadline),
+        *_set_axis(ax, "y", "cost", "USD", costs_usd, "budget", budget_usd),
+    ]
+    if limits:
+        handles.append(handle(_LIMIT_STYLE, label=" and ".join(limits)))
     legend_above(ax, handles)
     return ax
 
 
-def _in_units(seconds: float | None, unit_s: float) -> float | None:
-    return None if seconds is None else seconds / unit_s
+def _set_axis(
+    ax: Axes,
+    which: str,
+    what: str,
+    unit: str,
+    values: list[float],
+    limit_name: str,
+    limit: float | None,
+) -> list[str]:
+    """Label and scale an axis, and draw the limit on it; name that if it was not too far away."""
+    drawn = []
+    if limit is not None and limit > _FAR * max(values):
+        unit += f"; {limit_name}: {limit:g}"
+    elif limit is not None:
+        (ax.axvline if which == "x" else ax.axhline)(limit, **_LIMIT_STYLE)
+        values = [*values, limit]
+        drawn = [limit_name]
+    if wants_log_scale(values, drawn=True):
+        set_log_scale(ax, which, values)
+    else:
+        getattr(ax, f"set_{which}lim")(0, 1.05 * max(values) or 1)  # 0: all may be for free
+    getattr(ax, f"set_{which}label")(f"{what} [{unit}]")
+    return drawn
 
 
 def _mean_usd(plan: Plan, name: str) -> float:
