@@ -33,7 +33,7 @@ class Spread:
         shown = f"{self.median:,.{decimals}f}"
         if self.least == self.most:
             return shown
-        return f"{shown} ({self.least:,.{decimals}f}–{self.most:,.{decimals}f})"  # noqa: RUF001
+        return f"{shown} ({self.least:,.{decimals}f}–{self.most:,.{decimals}f})"  # noqa: RUF001  # a dash between numbers
 
 
 class Results:
@@ -86,7 +86,7 @@ class Results:
                 return f"not run: ≈ {m['growth_bytes'] / MB:,.0f} MB"
             if _outcome(m) != DONE:
                 return _outcome(m)
-        return "–"  # noqa: RUF001
+        return "–"  # noqa: RUF001  # a dash, as in all tables
 
     def score_difference(self, workload: str, system: str) -> float | None:
         """Find the largest difference of mean test scores; None if there is nothing to compare."""

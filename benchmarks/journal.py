@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 from tables import table
 from workloads import CV, Workload, workloads
@@ -63,7 +64,7 @@ def _measure(name: str, work: Workload, n_rounds: int) -> dict[str, Any]:
             flush(descriptor)
             flushes_s.append(time.perf_counter() - start_s)
 
-        journal_module._flush = timed_flush
+        stack.enter_context(mock.patch.object(journal_module, "_flush", timed_flush))
         without_s, with_s = [], []
         for round_ in range(n_rounds):
             without_s.append(search(None))

@@ -204,7 +204,7 @@ class _ScriptedMachine(Machine):
 
     def send(self, engine: Any, function: bytes, items: Any) -> Any:
         batch = super().send(engine, function, items)
-        self.sent.append(batch)  # type: ignore[arg-type]
+        self.sent.append(batch)  # type: ignore[arg-type]  # to a scheduler it is a mere future
         return batch
 
 
