@@ -95,10 +95,7 @@ def check_labs(arguments: argparse.Namespace) -> int:
         return max(_check(course, name, arguments.timeout) for name in arguments.names)
     from mscourse.labs.progress import check_all, table
 
-    def say(text: object) -> None:
-        print(text, flush=True)
-
-    standings = check_all(course, cell_timeout_s=arguments.timeout, say=say)
+    standings = check_all(course, cell_timeout_s=arguments.timeout)
     print(f"\n{table(standings)}")
     return 0 if all(each.solved for each in standings) else 1
 

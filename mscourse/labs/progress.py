@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
@@ -42,17 +42,19 @@ class Standing:
         return not self.next
 
 
-def check_all(
-    course: Course, *, cell_timeout_s: float, say: Callable[[object], None] = print
-) -> list[Standing]:
-    """Check all labs, and say of each what was found. Untouched ones come first: they need no run.
+def check_all(course: Course, *, cell_timeout_s: float) -> list[Standing]:
+    """Check all labs, and print what was found. Untouched ones come first: they need no run.
 
     Parameters
     ----------
     course : Course
     cell_timeout_s : float
-    say : callable
-        Is given each report.
+        How long a cell may take.
+
+    Returns
+    -------
+    list of Standing
+        One for each lab, by number; of one without a verdict, too.
     """
     standings: dict[str, Standing] = {}
     to_run: list[Lab] = []
@@ -62,11 +64,10 @@ def check_all(
             to_run.append(lab)
         else:
             standings[lab.name] = standing
-            say(f"{lab.name}: untouched, {standing.n_asked} exercises")
+            print(f"{lab.name}: untouched, {standing.n_asked} exercises", flush=True)
     for position, lab in enumerate(to_run, start=1):
-        standings[lab.name] = standing = _check(
-            lab, course, cell_timeout_s, f"{position} of {len(to_run)}", say
-        )
+        which = f"{position} of {len(to_run)}"
+        standings[lab.name] = _check(lab, course, cell_timeout_s, which)
     return [standings[lab.name] for lab in course.labs()]
 
 
@@ -81,15 +82,13 @@ def _untouched(lab: Lab) -> Standing | None:
     return Standing(lab, 0, len(asked), f"{asked[0]} (untouched)")
 
 
-def _check(
-    lab: Lab, course: Course, cell_timeout_s: float, which: str, say: Callable[[object], None]
-) -> Standing:
+def _check(lab: Lab, course: Course, cell_timeout_s: float, which: str) -> Standing:
     try:
         report = check_and_keep(lab, course, cell_timeout_s=cell_timeout_s, which=which)
     except LabError as error:
         print(f"mscourse: {error}", file=sys.stderr, flush=True)
         return Standing(lab, 0, _n_asked(lab), "no verdict, see above")
-    say(report)
+    print(report, flush=True)
     is_open = [verdict.exercise for verdict in report.verdicts if verdict.status != "done"]
     left = str(is_open[0]) if is_open else "a cell of the course failed, see above"
     return Standing(lab, report.n_done, len(report.verdicts), "" if report.solved else left)
