@@ -53,6 +53,7 @@ def examine() -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (
         _python,
         _packages,
+        _course_packages,
         _cores,
         _memory,
         _disk,
@@ -72,30 +73,52 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    wrong = []
-    n_checked = 0
-    for text in metadata.requires("mscourse") or []:
-        requirement = Requirement(text)
-        if requirement.name == "mscourse" or not _concerns_the_course(requirement):
+    names, wrong = _wrong_packages(_is_for_mscourse)
+    if wrong:
+        return Finding("packages", False, f"{'; '.join(wrong)}; install mscourse again with pip")
+    return Finding(
+        "packages", True, f"the {len(names)} of mscourse are there, and fit"
+    )
+
+
+def _course_packages() -> Finding:
+    names, wrong = _wrong_packages(_is_for_the_course)
+    if wrong:
+        return Finding(
+            "course",
+            False,
+            f"{'; '.join(wrong)}; in the folder of the course: make setup (mscourse alone, without "
+            "chapters and labs, needs none of them)",
+        )
+    return Finding("course", True, f"its {len(names)} packages are there, and fit")
+
+
+def _wrong_packages(is_needed: Callable[[Requirement], bool]) -> tuple[set[str], list[str]]:
+    """Name the packages that are needed, and say which of them will not do, and why."""
+    names: set[str] = set()
+    wrong: dict[str, None] = {}  # in order, and each once: several extras may ask for the same
+    for requirement in map(Requirement, metadata.requires("mscourse") or []):
+        if requirement.name == "mscourse" or not is_needed(requirement):
             continue
-        n_checked += 1
+        names.add(requirement.name)
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
+            wrong[f"{requirement.name} is missing"] = None
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
-    if wrong:
-        advice = "install as the README says: make setup"
-        return Finding("packages", False, f"{'; '.join(wrong)}; {advice}")
-    return Finding("packages", True, f"all {n_checked} are there, in versions that work together")
+            wrong[f"{requirement.name} is {version}, not {requirement.specifier}"] = None
+    return names, list(wrong)
 
 
-def _concerns_the_course(requirement: Requirement) -> bool:
-    extras = ("", *_EXTRAS_OF_THE_COURSE)
-    return requirement.marker is None or any(
-        requirement.marker.evaluate({"extra": extra}) for extra in extras
+def _is_for_mscourse(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+
+
+def _is_for_the_course(requirement: Requirement) -> bool:
+    marker = requirement.marker
+    return marker is not None and any(
+        marker.evaluate({"extra": extra}) for extra in _EXTRAS_OF_THE_COURSE
     )
 
 

@@ -126,13 +126,14 @@ def test_the_command_line_says_what_there_is():
 def test_the_doctor_finds_this_machine_well(capsys):
     assert cli.main(["doctor"]) == 0
     report = capsys.readouterr().out
-    for subject in ("Python", "packages", "cores", "memory", "disk", "ports", "cluster"):
+    for subject in ("Python", "packages", "course", "cores", "memory", "disk", "ports", "cluster"):
         assert subject in report
     assert "ready" in report
 
 
 def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
     needs = ["numpy>=99", "no-such-package-here", "joblib", "other; extra == 'unrelated'"]
+    needs += ["no-such-notebook; extra == 'labs'", "no-such-notebook; extra == 'book'"]
     monkeypatch.setattr(doctor.metadata, "requires", lambda _: needs)
     monkeypatch.setattr(doctor, "_NEEDED_MEMORY_BYTES", 10**18)
     monkeypatch.setattr(doctor, "_NEEDED_DISK_BYTES", 10**18)
@@ -141,8 +142,9 @@ def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
     assert cli.main(["doctor"]) == 1
     report = capsys.readouterr().out
     for advice in (
-        "numpy is ", "not >=99", "no-such-package-here is missing", "make setup",
-        "close other programs", "TMPDIR", "BAD  ports", "4 to mend",
+        "numpy is ", "not >=99", "no-such-package-here is missing; install mscourse again",
+        "BAD  course    no-such-notebook is missing; in the folder of the course: make setup",
+        "close other programs", "TMPDIR", "BAD  ports", "5 to mend",
     ):  # fmt: skip
         assert advice in report
     assert "joblib" not in report
