@@ -18,6 +18,7 @@ from mscourse import results
 from mscourse.checks import check_one_metric, checked_evaluator
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.pools import Engines
 from mscourse.results import Mean
@@ -152,19 +153,22 @@ class LearningCurve(Run):
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.learning_curves(self, ax=ax, extrapolate_to=extrapolate_to)
 
     def plot_fit_times(self, ax: Any = None) -> Any:
         """Draw the fit time against the rows used, with the power law; returns the axes."""
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.fit_times(self, ax=ax)
 
     def plot_cost(self, ax: Any = None) -> Any:
         """Draw the test score against the time of the fit; returns the axes."""
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.score_against_fit_time(self, ax=ax)
 
@@ -236,7 +240,8 @@ class ValidationCurve(Run):
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.validation_curve(self, ax=ax)
 

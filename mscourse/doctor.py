@@ -76,9 +76,7 @@ def _packages() -> Finding:
     names, wrong = _wrong_packages(_is_for_mscourse)
     if wrong:
         return Finding("packages", False, f"{'; '.join(wrong)}; install mscourse again with pip")
-    return Finding(
-        "packages", True, f"the {len(names)} of mscourse are there, and fit"
-    )
+    return Finding("packages", True, f"the {len(names)} of mscourse are there, and fit")
 
 
 def _course_packages() -> Finding:

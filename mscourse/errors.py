@@ -15,6 +15,8 @@
     │   ├── ClusterConfigError             a configuration of clusters that cannot be right
     │   ├── NodeError                      a machine that cannot be reached or set up
     │   └── CloudError                     machines that cannot be rented, stopped or found
+    ├── MissingPackageError (ModuleNotFoundError)
+    │                                      what only some need is not installed
     ├── EvaluationError                    a fit or a score raised, and the caller wants to know
     └── LabError                           labs and solutions
         └── CheckerError                   the checker itself did not run: no verdict
@@ -76,6 +78,10 @@ class NodeError(ClusterError):
 
 class CloudError(ClusterError):
     """Machines cannot be rented, stopped or found: the message has the provider's own words."""
+
+
+class MissingPackageError(MSCourseError, ModuleNotFoundError):
+    """A package that only some users need is not installed; the message names the extra."""
 
 
 class EvaluationError(MSCourseError):

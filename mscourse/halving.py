@@ -32,6 +32,7 @@ from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
 from mscourse.checks import Scoring, check_callback, checked_evaluator, checked_seed
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.extras import comes_with
 from mscourse.handle import TOP_SHOWN, Search
 from mscourse.journal import Journal
 from mscourse.log import Columns
@@ -193,7 +194,8 @@ class HalvingSearch(Search):
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.halving_rungs(self, ax=ax)
 

@@ -16,6 +16,7 @@ from mscourse.candidates import Candidates, Grid, grid_candidates, new_ones
 from mscourse.checks import check_parameter_names
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.pools import Engines
 from mscourse.prefixes import Prefixes, can_share
@@ -172,7 +173,8 @@ class Search(Run):
         -------
         ndarray of matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.parameter_boxplots(self._comparable(), axes=axes)
 
@@ -190,7 +192,8 @@ class Search(Run):
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.score_heat_map(self._comparable(), x, y, ax=ax)
 

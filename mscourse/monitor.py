@@ -23,6 +23,7 @@ import psutil
 from ipyparallel.error import NoEnginesRegistered, RemoteError
 
 from mscourse.errors import ParameterError
+from mscourse.extras import comes_with
 from mscourse.memory import HostMemory, ProcessMemory, host_memory, process_memory
 
 # Linux sums up every page of a process for its PSS: 0.3 ms of a core for a process of 50 MB, 2 ms
@@ -147,7 +148,8 @@ class MemoryMonitor:
         the fields of `ProcessMemory`, and ``host_used_bytes`` and ``host_available_bytes``. What
         the system does not tell is missing.
         """
-        import pandas as pd
+        with comes_with("notebook", "Tables"):
+            import pandas as pd
 
         process_fields = [field.name for field in fields(ProcessMemory)]
         columns = ["time_s", "host", "engine", *process_fields]
@@ -176,7 +178,8 @@ class MemoryMonitor:
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.memory_over_time(self, ax=ax)
 

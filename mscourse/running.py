@@ -15,6 +15,7 @@ from IPython.core.getipython import get_ipython
 from mscourse import results
 from mscourse.errors import EvaluationError, NoEnginesError
 from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.journalfile import Entry
 from mscourse.log import Log, Records
@@ -270,7 +271,8 @@ class Run:
         Columns are the fields of `Evaluation`, with a column ``param_NAME`` for each parameter, and
         ``test_METRIC`` and ``train_METRIC`` for each metric: ``test_score`` if there is one.
         """
-        import pandas as pd
+        with comes_with("notebook", "Tables"):
+            import pandas as pd
 
         rows = []
         for e in self.evaluations():
@@ -298,7 +300,8 @@ class Run:
         -------
         matplotlib.axes.Axes
         """
-        from mscourse import plots
+        with comes_with("notebook", "Pictures"):
+            from mscourse import plots
 
         return plots.engine_timeline(self.evaluations(), ax=ax)
 

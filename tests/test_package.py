@@ -34,6 +34,7 @@ def test_the_public_names():
         "LearningCurve",
         "MSCourseError",
         "MemoryMonitor",
+        "MissingPackageError",
         "NoEnginesError",
         "NodeError",
         "ParameterError",
@@ -149,6 +150,44 @@ def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
         assert advice in report
     assert "joblib" not in report
     assert "other" not in report.replace("close other", "")
+
+
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [
+        ("matplotlib", "search.plot_parameters()"),
+        ("pandas", "search.to_frame()"),
+    ],
+)
+def test_without_an_extra_it_says_what_to_install(package, use):
+    """Tried without an import of anything before: what is imported does not lack."""
+    program = f"""
+import sys
+sys.modules[{package!r}] = None  # as if it were not installed
+from concurrent.futures import ThreadPoolExecutor
+from sklearn.datasets import load_iris
+from sklearn.naive_bayes import GaussianNB
+import mscourse
+
+X, y = load_iris(return_X_y=True)
+with (
+    ThreadPoolExecutor(1) as engines,
+    mscourse.persist_cv_splits(X, y, folder=None, name="iris", cv=3) as splits,
+):
+    search = mscourse.grid_search(
+        GaussianNB(), {{"var_smoothing": [1e-9, 1.0]}}, splits, engines=engines
+    )
+    search.wait(progress_bar=False)
+    try:
+        {use}
+    except mscourse.MissingPackageError as error:
+        print(error)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert f"need {package}" in ended.stdout
+    assert "pip install 'mscourse[notebook]'" in ended.stdout
 
 
 def _no_port(self, address):

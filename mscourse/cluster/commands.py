@@ -21,6 +21,7 @@ from mscourse.cluster.settings import ClusterSettings, Config
 from mscourse.cluster.table import CLUSTER, as_text
 from mscourse.cluster.template import template, write_template
 from mscourse.errors import ClusterError, NodeError, ParameterError
+from mscourse.extras import comes_with
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
@@ -285,7 +286,8 @@ def spot_history(arguments: argparse.Namespace) -> int:
     for name in missing:
         print(f"{name}: no spot instances in {provider.region}.", file=sys.stderr)
     if arguments.plot and prices:
-        from mscourse.plots.prices import spot_prices
+        with comes_with("notebook", "Pictures"):
+            from mscourse.plots.prices import spot_prices
 
         usd = {name: each.usd_per_hour for name, each in on_demand.items() if each.usd_per_hour}
         save_picture(spot_prices(prices, on_demand_usd=usd), arguments.plot)

@@ -197,8 +197,11 @@ def _draw(
     made: Plan, path: str, *, deadline_s: float | None = None, budget_usd: float | None = None
 ) -> None:
     """Draw a plan into a file, with no window and no change to what others draw."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from mscourse.extras import comes_with
+
+    with comes_with("notebook", "Pictures"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     from mscourse.errors import ParameterError
     from mscourse.plots.plans import SIZE_IN, time_against_cost
