@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
+import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from mscourse.checks import check_count, checked_seed
@@ -50,7 +51,7 @@ class _Lazy(Sequence[Params]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
             return NotImplemented
-        return len(self) == len(other) and all(map(_is_equal, self, other))
+        return len(self) == len(other) and all(map(are_same, self, other))
 
     __hash__ = None  # type: ignore[assignment]  # as a list
 
@@ -59,7 +60,18 @@ class _Lazy(Sequence[Params]):
         return f"[{shown}, ...] ({len(self)} candidates)" if len(self) > 3 else f"[{shown}]"
 
 
-def _is_equal(one: Params, other: Params) -> bool:
+def are_same(one: object, other: object) -> bool:
+    """Whether two candidates have equal parameters; a value may be an array."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return False
+    return one.keys() == other.keys() and all(_are_equal(one[name], other[name]) for name in one)
+
+
+def _are_equal(one: object, other: object) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)  # type: ignore[arg-type]  # it takes anything
     return bool(one == other)
 
 

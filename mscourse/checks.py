@@ -20,6 +20,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 
 from mscourse.errors import ParameterError
 from mscourse.evaluation import SINGLE_METRIC, Evaluator, Params
+from mscourse.given import is_integer
 from mscourse.splits import Splits
 
 # How much of a host's memory its engines may use together for what candidates share.
@@ -90,8 +91,7 @@ def checked_seed(random_state: int | None) -> int:
     """Give a seed; one that differs each time for None."""
     if random_state is None:
         return secrets.randbits(31)
-    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
-    if not is_integer or not 0 <= random_state < _SEEDS_END:
+    if not is_integer(random_state) or not 0 <= random_state < _SEEDS_END:
         raise ParameterError(
             f"random_state must be an integer from 0 to {_SEEDS_END - 1}, or None, not "
             f"{random_state!r}."
@@ -245,6 +245,5 @@ def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]
 
 def check_count(name: str, value: object) -> None:
     """Refuse what is not a positive integer, or more than anything can be counted to."""
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_integer or not 1 <= value <= sys.maxsize:  # type: ignore[operator]  # it is one
+    if not is_integer(value) or not 1 <= value <= sys.maxsize:
         raise ParameterError(f"{name} must be a positive integer, not {value!r}.")

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mscourse import __version__
-from mscourse.errors import ClusterError, MSCourseError
+from mscourse.errors import MSCourseError
+from mscourse.extras import comes_with
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
 
     0: all is well. 1: something is wrong, and was said on standard error (or, for a check, on
-    standard output). 2: the command itself was wrong.
+    standard output). 2: the command itself was wrong. 130: it was interrupted.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -90,10 +91,8 @@ def _search_status(options: argparse.Namespace) -> int:
 
 
 def _completion(options: argparse.Namespace) -> int:
-    try:
+    with comes_with("cluster", "Completions"):
         import shtab
-    except ImportError:
-        raise ClusterError("Completion comes with `pip install 'mscourse[cluster]'`.") from None
     print(shtab.complete(_parser(), options.shell))
     return 0
 

@@ -125,18 +125,20 @@ class LearningCurve(Run):
         ParameterError
             If too little is done to tell.
         """
-        table = self.results(candidate)
-        now = int(self.train_sizes[-1])
-        n_train = 2 * now if n_train is None else n_train
         law = self.score_law(candidate)
+        table = self.results(candidate)
+        # The largest sizes take longest, and may not be done yet, or have failed.
+        largest = int(np.flatnonzero(~np.isnan(table["test_scores"]).any(axis=1))[-1])
+        now = int(self.train_sizes[largest])
+        n_train = 2 * now if n_train is None else n_train
         return Extrapolation(
             n_train=n_train,
             n_train_now=now,
             score=law.predict(n_train),
             gain=law.gain(now, n_train),
-            score_now=float(np.mean(table["test_scores"][-1])),
+            score_now=float(np.mean(table["test_scores"][largest])),
             fit_time_s=self.fit_time_law(candidate).predict(n_train),
-            fit_time_now_s=float(np.mean(table["fit_times"][-1])),
+            fit_time_now_s=float(np.mean(table["fit_times"][largest])),
         )
 
     def plot(self, ax: Any = None, *, extrapolate_to: int | None = None) -> Any:
@@ -209,9 +211,9 @@ class ValidationCurve(Run):
         self.param_range = list(param_range)
         candidates = [{param_name: value} for value in self.param_range]
         jobs = [
-            (value, candidates[value], split)
+            (candidate, candidates[candidate], split)
             for split in range(len(evaluator.splits))
-            for value in spread(len(candidates))
+            for candidate in spread(len(candidates))
         ]
         super().__init__(evaluator, candidates, Queue(jobs), len(jobs), engines, journal=journal)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,8 +15,9 @@ from importlib import metadata
 
 import psutil
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from mscourse.engines import ask_engines, local_cluster
+from mscourse.engines import ask_engines, local_cluster, usable_cores
 from mscourse.errors import ClusterError
 
 # What the chapters and labs take, with room for a browser beside them.
@@ -67,7 +69,8 @@ def examine() -> Iterator[Finding]:
 def _python() -> Finding:
     version = sys.version.split()[0]
     required = metadata.metadata("mscourse")["Requires-Python"]
-    is_good = sys.version_info >= (3, 11)
+    release = ".".join(map(str, sys.version_info[:3]))
+    is_good = SpecifierSet(required).contains(release)
     advice = "" if is_good else f"; {required} is needed: make PYTHON=python3.12 clean setup"
     return Finding("Python", is_good, f"{version} in {sys.prefix}{advice}")
 
@@ -121,8 +124,8 @@ def _is_for_the_course(requirement: Requirement) -> bool:
 
 
 def _cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if (usable or 1) < _RECOMMENDED_CORES:
+    usable = usable_cores()
+    if usable < _RECOMMENDED_CORES:
         return Finding(
             "cores", True, f"{usable}: everything runs, but two engines are no faster than one"
         )
@@ -145,19 +148,15 @@ def _disk() -> Finding:
 
 
 def _ports() -> Finding:
-    sockets = []
-    try:
-        for _ in range(_NEEDED_PORTS):
-            each = socket.socket()
-            sockets.append(each)
-            each.bind(("127.0.0.1", 0))
-    except OSError as error:
-        return Finding(
-            "ports", False, f"only {len(sockets) - 1} of {_NEEDED_PORTS} on 127.0.0.1: {error}"
-        )
-    finally:
-        for each in sockets:
-            each.close()
+    n_free = 0
+    with contextlib.ExitStack() as held:  # all at once, as a cluster has them
+        try:
+            for _ in range(_NEEDED_PORTS):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", 0))
+                n_free += 1
+        except OSError as error:
+            says = f"only {n_free} of {_NEEDED_PORTS} on 127.0.0.1: {error}"
+            return Finding("ports", False, says)
     return Finding("ports", True, f"{_NEEDED_PORTS} are free on 127.0.0.1")
 
 

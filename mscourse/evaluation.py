@@ -226,6 +226,8 @@ class Evaluator:
         except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()
+        finally:  # also if it is raised: nobody else would end the watch
+            peak_bytes = watch.end()
         self.splits.check_unchanged()  # else it may have read anything, and nobody would know
         host, pid = _here()
         return Outcome(
@@ -239,7 +241,7 @@ class Evaluator:
             error_traceback=error_traceback,
             started_at_s=started_at_s,
             elapsed_s=time.perf_counter() - began_s,
-            peak_anonymous_bytes=watch.end(),
+            peak_anonymous_bytes=peak_bytes,
             host=host,
             pid=pid,
         )

@@ -147,8 +147,8 @@ class HalvingSearch(Search):
         dict
             The same keys and types as of `Search.results`, and ``iter`` and ``n_resources``: the
             highest rung that the candidate has completed, 0 for the bottom, and its resource. The
-            scores are from there. ``rank_test_score`` puts the higher rung first, and ranks by
-            score only within a rung.
+            scores are from there. The ranks put the higher rung first, and go by score only within
+            a rung.
         """
         done = self._log.columns()
         highest = list(self._highest_rungs(done))
@@ -158,13 +158,14 @@ class HalvingSearch(Search):
         rows = np.concatenate([np.zeros(0, np.intp), *(rows for _, _, rows in highest)])
         table = results.cv_results(candidates, self.n_splits, done.take(rows))
         rungs = [rung for _, rung, _ in highest]
-        keys = [
-            (-rung, results.nan_last(-mean))
-            for rung, mean in zip(rungs, table["mean_test_score"].tolist(), strict=True)
-        ]
-        ranked = sorted(keys)
-        ranks = [1 + bisect.bisect_left(ranked, key) for key in keys]
-        table["rank_test_score"] = np.array(ranks, dtype=np.int32)
+        for metric in done.test_scores:
+            keys = [
+                (-rung, results.nan_last(-mean))
+                for rung, mean in zip(rungs, table[f"mean_test_{metric}"].tolist(), strict=True)
+            ]
+            ranked = sorted(keys)
+            ranks = [1 + bisect.bisect_left(ranked, key) for key in keys]
+            table[f"rank_test_{metric}"] = np.array(ranks, dtype=np.int32)
         return {
             "iter": np.array(rungs, dtype=int),
             "n_resources": np.array([self._ladder.steps[rung] for rung in rungs], dtype=int),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,12 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from mscourse import results
-from mscourse.candidates import Candidates, Grid, grid_candidates, new_ones
+from mscourse.candidates import Candidates, Grid, are_same, grid_candidates, new_ones
 from mscourse.checks import check_parameter_names
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Evaluator, Params
 from mscourse.extras import comes_with
+from mscourse.given import is_integer
 from mscourse.journal import Journal
 from mscourse.pools import Engines
 from mscourse.prefixes import Prefixes, can_share
@@ -94,7 +94,7 @@ class Search(Run):
         The errors are those of `refit`.
         """
         params = self.best_params
-        if self._refitted is None or self._refitted[0] != params:
+        if self._refitted is None or not are_same(self._refitted[0], params):
             self._refitted = params, self.refit()
         return self._refitted[1]
 
@@ -136,7 +136,7 @@ class Search(Run):
         table = self.results()
         if callable(by):
             number = by(table)
-            if not isinstance(number, int | np.integer) or not 0 <= number < len(table["params"]):
+            if not is_integer(number) or not 0 <= number < len(table["params"]):
                 raise ParameterError(
                     "The callable must return the number of a candidate in the results, 0 to "
                     f"{len(table['params']) - 1}; it returned {number!r}."
@@ -354,10 +354,10 @@ class CandidateSearch(Search):
             super().abort()
             return
         if isinstance(candidate, Mapping):
-            params = candidate
-            number = next((i for i, p in enumerate(self.candidates) if p == params), -1)
+            places = (i for i, known in enumerate(self.candidates) if are_same(known, candidate))
+            number = next(places, -1)
         else:
-            number = operator.index(candidate)
+            number = int(candidate) if is_integer(candidate) else -1
         if not 0 <= number < len(self.candidates):
             raise ParameterError(
                 f"There is no candidate {candidate!r}; there are {len(self.candidates)}, from 0 on."

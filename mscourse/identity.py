@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import CodeType
+from types import BuiltinMethodType, CodeType, MethodType, ModuleType
 from typing import Any
 
 import joblib
@@ -32,8 +32,8 @@ def described(value: Any) -> Any:
     """Describe a value by JSON that is the same in each process, and differs for other values.
 
     Classes and functions are known by their names; a function that has no name of its own, or that
-    lives in a notebook, by its code too. What is none of the usual things is known by a hash of
-    its pickle.
+    lives in a notebook, by its code too, and a method by what it is bound to as well. What is none
+    of the usual things is known by a hash of its pickle.
 
     Raises
     ------
@@ -123,13 +123,31 @@ def _described_function(function: Callable[..., Any]) -> dict[str, Any]:
     module = getattr(function, "__module__", None)  # a method of a builtin type has none
     name = f"{module}.{function.__qualname__}"
     code = getattr(function, "__code__", None)
+    description = {"function": name}
+    owner = getattr(function, "__self__", None)
+    # A builtin function is "bound" to its module.
+    if isinstance(function, MethodType | BuiltinMethodType) and not isinstance(owner, ModuleType):
+        description["of"] = described(owner)
     is_known_by_name = module not in (None, "__main__") and "<" not in function.__qualname__
     if is_known_by_name or code is None:
-        return {"function": name}
-    closure = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    held = [getattr(function, "__defaults__", None), closure]
+        return description
+    held = [getattr(function, "__defaults__", None), list(_closure(function))]
+    if keywords := getattr(function, "__kwdefaults__", None):
+        held.append(keywords)
     digest = hashlib.sha256(repr((list(_code_parts(code)), described(held))).encode())
-    return {"function": name, "code": digest.hexdigest()[:16]}
+    return description | {"code": digest.hexdigest()[:16]}
+
+
+def _closure(function: Callable[..., Any]) -> Iterator[Any]:
+    """Give what a function holds of the place where it was made, but for itself."""
+    itself = getattr(function, "__func__", function)
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:  # nothing is in it yet
+            continue
+        if held is not itself:
+            yield held
 
 
 def _code_parts(code: CodeType) -> Iterator[Any]:

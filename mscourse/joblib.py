@@ -440,7 +440,8 @@ def _dumps(value: object) -> bytes:
     try:
         return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     except Exception:  # noqa: BLE001  # each type has an error of its own for it
-        return cloudpickle.dumps(value)  # type: ignore[no-any-return]
+        pickled: bytes = cloudpickle.dumps(value)
+        return pickled
 
 
 joblib.register_parallel_backend(NAME, EnginesBackend)

@@ -206,30 +206,31 @@ class Log:
 
     def record(self, row: int) -> Evaluation:
         """Make the record of one evaluation."""
-        candidate = self._candidate[row]
-        own = self._own_params.get(row)
-        fit_time_s, score_time_s, started_at_s, elapsed_s = (each[row] for each in self._times)
-        host, pid, engine = self._places[self._place[row]]
-        error, error_traceback = self._errors.get(row, (None, None))
-        peak_bytes = self._peak_bytes[row]
-        return Evaluation(
-            candidate=candidate,
-            params=self._params_of(candidate) if own is None else own,
-            split=self._split[row],
-            n_train=self._n_train[row],
-            train_scores=self._scores(self._train, row) if self._return_train_score else None,
-            test_scores=self._scores(self._test, row),
-            fit_time_s=fit_time_s,
-            score_time_s=score_time_s,
-            error=error,
-            error_traceback=error_traceback,
-            started_at_s=started_at_s,
-            elapsed_s=elapsed_s,
-            peak_anonymous_bytes=None if peak_bytes == _UNKNOWN else peak_bytes,
-            host=host,
-            pid=pid,
-            engine=engine,
-        )
+        with self._lock:  # the latest may be there in some columns and not yet in others
+            candidate = self._candidate[row]
+            own = self._own_params.get(row)
+            fit_time_s, score_time_s, started_at_s, elapsed_s = (each[row] for each in self._times)
+            host, pid, engine = self._places[self._place[row]]
+            error, error_traceback = self._errors.get(row, (None, None))
+            peak_bytes = self._peak_bytes[row]
+            return Evaluation(
+                candidate=candidate,
+                params=self._params_of(candidate) if own is None else own,
+                split=self._split[row],
+                n_train=self._n_train[row],
+                train_scores=self._scores(self._train, row) if self._return_train_score else None,
+                test_scores=self._scores(self._test, row),
+                fit_time_s=fit_time_s,
+                score_time_s=score_time_s,
+                error=error,
+                error_traceback=error_traceback,
+                started_at_s=started_at_s,
+                elapsed_s=elapsed_s,
+                peak_anonymous_bytes=None if peak_bytes == _UNKNOWN else peak_bytes,
+                host=host,
+                pid=pid,
+                engine=engine,
+            )
 
     def _scores(self, columns: Mapping[str, array[float]], row: int) -> dict[str, float]:
         if not columns:

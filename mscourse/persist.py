@@ -34,7 +34,7 @@ from mscourse.arrayfile import NewFiles
 from mscourse.datakinds import DataSource, data_source
 from mscourse.datakinds.base import write_rows
 from mscourse.errors import ParameterError, SplitsError
-from mscourse.given import as_groups, as_metadata, as_targets
+from mscourse.given import as_groups, as_metadata, as_targets, is_integer
 from mscourse.layout import Layout, Rows, plan_layout
 from mscourse.manifest import (
     check_name,
@@ -154,7 +154,8 @@ def persist_cv_splits(
         temporary = tempfile.TemporaryDirectory(prefix="mscourse-", ignore_cleanup_errors=True)
         parent = Path(temporary.name).absolute()
     dataset_folder = parent / name
-    facts = {"name": name, "cv": repr(cv), "random_state": random_state}
+    # Shortened: lists of rows would be the largest part of what each engine reads.
+    facts = {"name": name, "cv": shown(cv), "random_state": random_state}
     try:
         durable = temporary is None
         _write_dataset(dataset_folder, data, targets, parts, layout, facts, durable=durable)
@@ -285,8 +286,7 @@ def _as_rows(indices: ArrayLike, n_samples: int) -> Rows:
 def _checked_seed(random_state: Any) -> int | None:
     if random_state is None:
         return None
-    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
-    if not is_integer or random_state < 0:
+    if not is_integer(random_state) or random_state < 0:
         raise ParameterError(
             f"random_state must be an integer, 0 or larger, or None, not {shown(random_state)}."
         )

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, InvalidStateError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeAlias
 
 import cloudpickle
@@ -172,7 +173,7 @@ def _silence() -> Iterator[None]:
 @functools.lru_cache(maxsize=1)
 def _nowhere() -> TextIO:
     """Open the null device. It stays open: a log handler of an evaluation may keep hold of it."""
-    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 @functools.lru_cache(maxsize=4)

@@ -108,10 +108,11 @@ def can_share(estimator: Any) -> bool:
 
 def identity(value: Any) -> Any:
     """Give something hashable that is equal only for values that mean the same to an estimator."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return type(value), value
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is None or isinstance(plain, bool | int | float | str | bytes):
+        return type(plain), plain
+    if isinstance(value, np.generic):  # made anew each time that it is taken out of an array
+        return value.dtype, value.tobytes()
     if isinstance(value, tuple):
         return tuple, tuple(map(identity, value))
     return object, id(value)  # an array, an estimator, a function; the grid keeps it alive

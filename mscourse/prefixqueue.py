@@ -103,7 +103,9 @@ class PrefixQueue:
         """Hand out up to ``n`` of the group that the engine is at, or of another one."""
         with self._lock:
             for gone in self._current.keys() - set(engines):
-                self._groups.append(self._current.pop(gone))
+                group_left = self._current.pop(gone)
+                if group_left.candidates:
+                    self._groups.append(group_left)
             group = self._current.get(engine)
             if group is None or not group.candidates:
                 if ahead:

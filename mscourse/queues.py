@@ -136,13 +136,15 @@ class CandidateQueue:
 
     def add(self, numbers: Iterable[int]) -> int:
         with self._lock:
-            self._order = np.concatenate(
-                # What was left out by a limit stays left out.
-                [self._order[: -(-self._stop // self._n_splits)], np.fromiter(numbers, np.int64)]
-            )
-            n_more = len(self._order) * self._n_splits - self._stop
-            self._stop += n_more
-            return n_more
+            # What was left out by a limit stays left out, the rest of a candidate too.
+            n_begun = -(-self._stop // self._n_splits)
+            n_rest = n_begun * self._n_splits - self._stop
+            for split in range(self._n_splits - n_rest, self._n_splits):
+                self._skipped.add((int(self._order[n_begun - 1]), split))
+            self._n_left_out += n_rest
+            self._order = np.concatenate([self._order[:n_begun], np.fromiter(numbers, np.int64)])
+            self._stop = len(self._order) * self._n_splits
+            return (len(self._order) - n_begun) * self._n_splits
 
     def drop(self, candidate: int) -> int:
         with self._lock:

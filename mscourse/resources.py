@@ -15,6 +15,7 @@ from mscourse.asha import N_SAMPLES
 from mscourse.checks import check_count, check_parameter_names
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluator, Params
+from mscourse.given import is_integer
 
 # Closer to 1 the rungs would hardly differ, and there would be hundreds.
 _LEAST_FACTOR = 1.1
@@ -81,8 +82,7 @@ def checked_parameter(
     except ParameterError as error:
         raise ParameterError(f"resource must be {N_SAMPLES!r} or a parameter. {error}") from error
     value = estimator.get_params()[resource]
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is not None and not is_integer:
+    if value is not None and not is_integer(value):
         raise ParameterError(
             f"resource must be {N_SAMPLES!r} or a parameter that is an integer, such as "
             f"n_estimators or max_iter; {resource!r} is {value!r}."

@@ -32,6 +32,8 @@ from mscourse.sklearn_splits import PersistedData
 from mscourse.splits import Splits
 
 
+# scikit-learn has no types, and in a mixin mypy cannot know what `super()` is: so each line that
+# touches either has a `type: ignore`.
 class _OnEngines:
     """What the search classes share: scikit-learn's fit, with its evaluations on engines."""
 

@@ -26,7 +26,7 @@ from mscourse.splits import Splits
 _N_ROWS_COMPARED = 20
 
 
-class PersistedData(BaseCrossValidator):  # type: ignore[misc]
+class PersistedData(BaseCrossValidator):  # type: ignore[misc]  # untyped
     """Persisted splits as scikit-learn's data and splitter, and what travels in their place.
 
     scikit-learn has all rows once, and indices of them. The engines have the rows as they are

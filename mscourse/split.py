@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mscourse.errors import ParameterError
+from mscourse.given import is_integer
 from mscourse.layout import Rows, SplitRange
 from mscourse.storedfile import MapMode
 
@@ -134,8 +134,7 @@ class Split:
         """Where the sets lie in the stored rows, with only so many of the train set."""
         train, test = self.range.train, self.range.test
         if n_train is not None:
-            is_integer = isinstance(n_train, int | np.integer) and not isinstance(n_train, bool)
-            if not is_integer or not 1 <= n_train <= self.n_train:
+            if not is_integer(n_train) or not 1 <= n_train <= self.n_train:
                 raise ParameterError(
                     f"n_train must be between 1 and {self.n_train}, the rows in the train set of "
                     f"split {self.index}, and an integer; it is {n_train!r}."

@@ -13,7 +13,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -281,11 +281,11 @@ class Splits:
         NoEnginesError
             If the client has no engines.
         ClusterError
-            If a host cannot read the files; it names the engine and the path.
+            If a host does not have the files, or cannot read them; it names the engine and the
+            path.
         """
-        paths = [file.path for file in self._files.values()]
         hosts = one_engine_per_host(client)
-        seconds = ask_engines(client, _read_through, paths, targets=hosts.values())
+        seconds = ask_engines(client, _read_through, self, targets=hosts.values())
         return {host: seconds[engine] for host, engine in hosts.items() if engine in seconds}
 
     def delete(self) -> None:
@@ -379,12 +379,15 @@ def _reopen(dataset_folder: Path, token: str, folder_on_nodes: str) -> Splits:
     return Splits(dataset_folder, manifest)
 
 
-def _read_through(paths: Iterable[Path]) -> float:
-    """Read files from beginning to end and forget what they say. Runs on an engine."""
+def _read_through(splits: Splits) -> float:
+    """Read the files from beginning to end and forget what they say. Runs on an engine.
+
+    The splits have travelled, so that the files are those that this host has.
+    """
     start_s = time.perf_counter()
     buffer = bytearray(8 * 2**20)
-    for path in paths:
-        with path.open("rb", buffering=0) as file:
+    for stored in splits._files.values():
+        with stored.path.open("rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
     return time.perf_counter() - start_s

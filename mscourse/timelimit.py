@@ -10,6 +10,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -50,7 +51,8 @@ class _Child(threading.local):
             executor.submit(_unpickle, function).result()
             start_s = time.perf_counter()
             future = executor.submit(_call, function, args)
-            return future.result(timeout_s)
+            if wait([future], timeout_s).done:
+                return future.result()
         except BrokenProcessPool as error:
             self._kill()
             raise StoppedError(
@@ -58,17 +60,14 @@ class _Child(threading.local):
                 f"crash in compiled code. ({str(error).splitlines()[0]})",
                 time.perf_counter() - start_s,
             ) from error
-        except TimeoutError as error:
-            if future.done():  # it is the function that has raised this
-                raise
-            self._kill()
-            raise StoppedError(
-                f"TimeoutError: not done after {timeout_s:g} s, the timeout_s of an evaluation",
-                time.perf_counter() - start_s,
-            ) from error
         except BaseException:
             self._kill()
             raise
+        self._kill()
+        raise StoppedError(
+            f"TimeoutError: not done after {timeout_s:g} s, the timeout_s of an evaluation",
+            time.perf_counter() - start_s,
+        )
 
     def _kill(self) -> None:
         if self._executor is not None:

@@ -300,6 +300,7 @@ OF_PREFIXES = [
     ({"prefix_cache_bytes": math.nan}, "prefix_cache_bytes must be"),
     ({"prefix_cache_bytes": math.inf}, "prefix_cache_bytes must be"),
     ({"prefix_cache_bytes": True}, "prefix_cache_bytes must be"),
+    ({"prefix_cache_bytes": "a lot"}, "prefix_cache_bytes must be"),
     ({"random_state": 1.5}, "random_state"),
     ({"random_state": True}, "random_state"),
     ({"n_evaluations": True}, "n_evaluations must be a positive integer"),

@@ -59,10 +59,23 @@ def test_more_may_be_added():
     assert repr(candidates).endswith("{'a': 3}, ...] (4 candidates)")
 
 
+def test_values_may_be_arrays():
+    one, other = ({"a": np.array([1, n]), "b": 0} for n in (2, 3))
+    assert Candidates([one, other]) == [{"a": np.array([1, 2]), "b": 0}, other]
+    assert Candidates([one]) != [other]
+    assert Candidates([one]) != [{"a": None, "b": 0}]
+    assert Candidates([one]) != [{"a": one["a"]}]
+    assert Candidates([one]) != [7]
+
+
 def test_the_new_ones_are_told_from_the_known():
     one, other = SVC(), SVC()
     known = [{"a": 1, "b": 2.0}, {"clf": one}]
     more = [{"b": np.float64(2.0), "a": 1}, {"a": True, "b": 2.0}, {"clf": one}, {"clf": other}]
     assert new_ones(more, known) == [more[1], more[3]]
+    days = np.array(["2026-01-01", "2026-01-02", "2026-01-03"], dtype="datetime64[D]")
+    some, others = (grid_candidates({"day": part}) for part in (days[:1], days[1:]))
+    assert new_ones(others, some) is others
+    assert new_ones(some, grid_candidates({"day": days})) == []
     drawn = drawn_candidates({"a": [1, 2]}, 2, 0)
     assert new_ones(drawn, []) is drawn

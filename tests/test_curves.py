@@ -216,6 +216,26 @@ def test_the_answer_to_whether_more_data_would_help(digits_splits, client):
         assert part in str(answer)
 
 
+class FailsOnMany(Waits):
+    """Cannot take more than 300 rows, as if memory ran out."""
+
+    def fit(self, X, y):
+        if len(X) > 300:
+            raise MemoryError
+        return self
+
+
+def test_an_extrapolation_starts_from_the_largest_size_that_is_done(digits_splits, client):
+    curve = mscourse.learning_curve(
+        FailsOnMany(), digits_splits, train_sizes=[60, 120, 240, 300, 480], engines=client
+    )
+    assert curve.wait(PATIENCE_S)
+    answer = curve.extrapolate()
+    assert (answer.n_train, answer.n_train_now) == (600, 300)
+    assert answer.score_now == curve.results()["test_scores"][3].mean()
+    assert answer.fit_time_now_s == curve.results()["fit_times"][3].mean()
+
+
 def test_the_extrapolation_holds_on_data_where_the_truth_is_known(tmp_path, client):
     """Measured up to 1,600 rows; the truth is measured on 3,200 of 20,000 rows drawn alike."""
     rng = np.random.default_rng(0)

@@ -131,6 +131,7 @@ def test_the_death_of_an_engine_changes_nothing(digits_splits, client, which):
             os.kill(pids[0], signal.SIGKILL)
         assert search.wait(60)
     assert table(search) == expected
+    assert search.n_failed == 0
     assert len({(e.candidate, e.split) for e in search.evaluations()}) == search.n_done == 40
 
 
@@ -258,18 +259,6 @@ def test_a_full_disk_while_persisting_leaves_what_was_there(digits, tmp_path):
     assert {path.suffix for path in (tmp_path / "digits").iterdir()} == {".npy", ".json"}
     assert len(list((tmp_path / "digits").iterdir())) == 4
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000  # only there
-
-
-def test_ends_that_come_twice_are_harmless(digits_splits, tmp_path):
-    assert Path(digits_splits.folder).is_dir()
-    with mscourse.local_cluster(1) as own:
-        search = mscourse.grid_search(Rogue(seconds=0.1), {}, digits_splits, engines=own)
-        search.abort()
-        search.abort()
-        assert not search.wait(5)
-        own.close()
-        own.close()
-        search.abort()
 
 
 class CutsItsOwnData(ClassifierMixin, BaseEstimator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
@@ -31,6 +32,17 @@ class Idle(ClassifierMixin, BaseEstimator):
 
     def score(self, X, y):
         return 0.5
+
+
+class Deletes(Idle):
+    """Deletes the data it is fitted on."""
+
+    def __init__(self, setting=None):
+        self.setting = setting
+
+    def fit(self, X, y):
+        self.setting.unlink()
+        return self
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +142,18 @@ def test_nobody_looks_when_nobody_asks(monkeypatch):
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert footprint.watch().end() > 0
+
+
+@ONLY_LINUX
+def test_an_evaluation_that_ends_the_search_leaves_no_watch(digits, tmp_path):
+    X, y = digits
+    splits = mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits")
+    (data,) = splits.folder.glob("X-*")
+    with ThreadPoolExecutor(1) as executor:  # in this very process
+        search = mscourse.grid_search(Deletes(data), {}, splits, engines=executor)
+        with pytest.raises(mscourse.DamagedSplitsError, match="is gone"):
+            search.wait(PATIENCE_S)
+    assert footprint._watcher._watches == []
 
 
 def test_where_the_system_does_not_tell_there_is_no_number(monkeypatch):

@@ -335,6 +335,21 @@ def test_what_it_gives(digits_splits, client):
     assert search.best_params == search.best(1)[0].params
 
 
+def test_several_metrics_rank_within_a_rung_only(iris_splits, client):
+    search = mscourse.halving_search(
+        SVC(), GRID, iris_splits, min_resources=33, engines=client,
+        scoring=["accuracy", "f1_macro"], rank_by="f1_macro",
+    )  # fmt: skip
+    assert search.wait(PATIENCE_S)
+    table = search.results()
+    for metric in ("accuracy", "f1_macro"):
+        by_rank = np.argsort(table[f"rank_test_{metric}"], kind="stable")
+        keys = [(table["iter"][i], table[f"mean_test_{metric}"][i]) for i in by_rank]
+        assert keys == sorted(keys, reverse=True)
+        assert table["param_C"][by_rank[0]] == search.refit(metric).C
+    assert search.best_params == table["params"][int(np.argmin(table["rank_test_f1_macro"]))]
+
+
 def test_a_rung_counts_when_it_is_complete_and_a_higher_one_counts_more(
     iris_splits, client, monkeypatch
 ):

@@ -31,6 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 from test_search import PATIENCE_S, Sleeper, until_some_are_done
 
 import mscourse
+from mscourse import timelimit
 from mscourse.engines import ask_engines
 
 X, Y = load_iris(return_X_y=True)
@@ -153,12 +154,25 @@ def test_a_candidate_is_given_up(iris_splits, client):
     assert search.n_total == 24
     search.abort(9)
     assert search.n_total == 24
-    for wrong in (10, -1, {"score": 7}):
+    for wrong in (10, -1, {"score": 7}, {}, "0.1", 1.0, True):
         with pytest.raises(mscourse.ParameterError, match="no candidate"):
             search.abort(wrong)
     assert search.wait(PATIENCE_S)
     assert search.n_done == 24
     assert search.best_params == {"score": 0.7}
+
+
+def test_candidates_whose_values_are_arrays_are_told_apart(iris_splits, client):
+    priors = [np.array([1.0, 0.0, 0.0]), np.array([1, 1, 1]) / 3, None]
+    search = mscourse.grid_search(GaussianNB(), {"priors": priors[:1]}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    first = search.best_estimator
+    assert first is search.best_estimator
+    np.testing.assert_array_equal(first.priors, priors[0])
+    search.add({"priors": priors[1:]})
+    search.abort({"priors": None})
+    assert search.wait(PATIENCE_S)
+    np.testing.assert_array_equal(search.best_estimator.priors, priors[1])
 
 
 # -- listening -------------------------------------------------------------------------------------
@@ -261,10 +275,21 @@ def test_a_limit_that_is_not_reached_changes_nothing(iris_splits, client):
             )
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, "1", float("inf"), float("nan"), True])
-def test_a_bad_limit_is_refused(iris_splits, timeout_s):
-    with pytest.raises(mscourse.ParameterError, match="timeout_s must be"):
-        mscourse.grid_search(GaussianNB(), {}, iris_splits, timeout_s=timeout_s)
+def raise_timeout():
+    raise TimeoutError("its own")
+
+
+class RaisesWhenRead:
+    """As a function whose module waits in vain for something when it is imported."""
+
+    def __reduce__(self):
+        return raise_timeout, ()
+
+
+@pytest.mark.parametrize("function", [raise_timeout, RaisesWhenRead()])
+def test_a_timeout_of_the_functions_own_is_not_the_limit(function):
+    with pytest.raises(TimeoutError, match="its own"):
+        timelimit.call(function, (), 60)
 
 
 def test_the_first_that_takes_too_long_ends_a_search_that_raises(iris_splits, client):

@@ -23,13 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
-from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 import mscourse
 from mscourse import journal as module
-from mscourse.identity import described, differences, key_of
 from mscourse.journalfile import Content, entries
 
 GRID = {"setting": [1, 2, 3, 4], "other": [0.5, 1.5]}
@@ -717,56 +715,3 @@ def test_damaged_bytes_never_change_what_an_evaluation_says(tmp_path_factory, wr
 
 def test_nonsense_is_told_whatever_it_is():
     assert fuzz.main(["--inputs", "2000", "--seed", "7", "journal"]) == 0
-
-
-# -- what is the same ------------------------------------------------------------------------------
-
-
-def module_function():
-    return 1
-
-
-VALUES = [
-    *(None, True, False, 0, 1, 1.0, -0.5, float("nan"), float("inf"), "1", "", b"1"),
-    *((1, 2), [1, 2], [1, 2.0], {"a": 1}, {"a": 2}, {1: 2}),
-    *(np.arange(3), np.arange(3.0), np.arange(3).reshape(1, 3), np.float32),
-    *(SVC(), SVC(C=2), SVC(kernel="linear"), SVC, Pipeline([("svc", SVC())])),
-    *(Pipeline([("svc", SVC(C=3))]), accuracy_score, module_function, partial(module_function)),
-    *(lambda: 1, lambda: 2, lambda: {1, 2}, np.random.RandomState(0), np.random.RandomState(1)),
-    *(make_scorer(accuracy_score), make_scorer(accuracy_score, greater_is_better=False)),
-]
-
-
-def test_values_that_differ_are_told_apart_and_equal_ones_are_not():
-    keys = [key_of(described(value)) for value in VALUES]
-    assert len(set(keys)) == len(keys)
-    assert key_of(described(np.float64(0.5))) == key_of(described(0.5))
-    assert key_of(described(np.int64(3))) == key_of(described(3))
-    assert key_of(described(SVC(C=np.float64(2)))) == key_of(described(SVC(C=2.0)))
-
-
-def test_a_description_is_the_same_in_another_process():
-    program = (
-        "from test_journal import VALUES, described, key_of\n"
-        "print([key_of(described(value)).hex() for value in VALUES])"
-    )
-    there = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONHASHSEED": "7"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    here = [key_of(described(value)).hex() for value in VALUES]
-    assert there.stdout.strip() == repr(here)
-
-
-def test_differences_name_the_place():
-    there = {"a": {"b": 1, "c": "x"}, "only": 1}
-    here = {"a": {"b": True, "c": "x"}, "new": [1] * 100}
-    told = list(differences(there, here))
-    assert told[0] == "a.b was 1, and is true"
-    assert told[1] == "only was 1, and is nothing"
-    assert told[2].startswith("new was nothing, and is [1, 1, ")
-    assert told[2].endswith(" ...")

@@ -234,9 +234,3 @@ def test_pipelines_that_may_do_anything_are_left_alone():
     assert not prefixes.can_share(Pipeline(steps, memory="somewhere"))
     assert not prefixes.can_share(Pipeline(steps[1:]))
     assert not prefixes.can_share(GaussianNB())
-
-
-@pytest.mark.parametrize("n_bytes", [-1, "a lot", True])
-def test_a_bad_budget_is_refused(splits, n_bytes):
-    with pytest.raises(mscourse.ParameterError, match="prefix_cache_bytes must be"):
-        mscourse.grid_search(GaussianNB(), {}, splits, prefix_cache_bytes=n_bytes)

@@ -163,6 +163,17 @@ def test_what_a_budget_left_out_stays_left_out():
     assert take(queue, 99) == [(0, 0), (0, 1), (7, 0), (7, 1)]
 
 
+@pytest.mark.parametrize("n_taken", [0, 2, 4])
+def test_so_does_the_rest_of_a_candidate_that_a_budget_has_cut(n_taken):
+    queue = candidate_queue(n_candidates=3, n_splits=3, n_most=4)
+    first = take(queue, n_taken)
+    assert queue.add([7]) == 3
+    assert queue.n_waiting == 7 - n_taken
+    assert first + take(queue, 99) == [(0, 0), (0, 1), (0, 2), (1, 0), (7, 0), (7, 1), (7, 2)]
+    assert queue.n_waiting == 0
+    assert queue.drop(1) == 0
+
+
 # -- groups that share a prefix --------------------------------------------------------------------
 
 
@@ -203,6 +214,17 @@ def test_an_idle_engine_takes_over_what_saves_time():
     queue.learn(1, 0, outcome(1.0), 0)  # so the prefix takes 2 s
     assert take(queue, 99, engine=1) == [(i, 0) for i in (8, 9, 10, 11)]  # (10 - 2 / 1) / 2
     assert take(queue, 99, engine=0) == [(i, 0) for i in range(2, 8)]
+
+
+def test_what_a_dead_engine_had_finished_keeps_nobody_from_that():
+    queue = prefix_queue([*[key(0)] * 11, key(1)], n_splits=1)
+    assert take(queue, 1, engine=0) == [(0, 0)]
+    assert take(queue, 1, engine=1) == [(11, 0)]
+    queue.learn(11, 0, outcome(3.0), 1)
+    queue.learn(0, 0, outcome(3.0), 0)
+    take(queue, 1, engine=0)
+    queue.learn(1, 0, outcome(1.0), 0)
+    assert take(queue, 99, engine=2, engines=[0, 2]) == [(i, 0) for i in (8, 9, 10)]
 
 
 def test_an_idle_engine_leaves_alone_what_the_other_finishes_sooner():

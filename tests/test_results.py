@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 import tracemalloc
 
 import numpy as np
@@ -120,6 +122,34 @@ def test_records_do_not_grow_and_can_be_sliced():
     assert records[-1].test_score == records[1:][0].test_score == 0.2
     with pytest.raises(IndexError):
         records[2]
+
+
+def test_the_latest_record_can_be_read_while_it_is_appended():
+    log = Log(CANDIDATES.__getitem__, ["score"])
+    came = outcome(0.5)
+    torn = []
+    is_over = threading.Event()
+
+    def read():
+        while not is_over.is_set():
+            try:
+                if n := len(log):
+                    torn.extend(e for e in Records(log, range(n))[-1:] if e.test_score != 0.5)
+            except (IndexError, RuntimeError) as error:
+                torn.append(error)
+
+    reader = threading.Thread(target=read)
+    period_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that the threads take turns in the middle of things
+    try:
+        reader.start()
+        for i in range(20_000):
+            log.append(i % 4, 0, came, engine=i % 50)
+    finally:
+        is_over.set()
+        reader.join()
+        sys.setswitchinterval(period_s)
+    assert torn == []
 
 
 def test_metrics_that_are_named_late_are_as_if_they_had_always_been_there():

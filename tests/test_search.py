@@ -37,7 +37,6 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 import mscourse
-from mscourse.engines import ask_engines
 
 PATIENCE_S = 120
 
@@ -305,27 +304,6 @@ def test_the_order_of_candidates(digits_splits, client):
     assert order(order="grid") == list(range(30))
     assert order() == order(random_state=0) != order(random_state=1)
     assert sorted(order()) == list(range(30))
-
-
-def test_an_engine_killed_in_the_middle_changes_nothing(digits, digits_splits, client):
-    grid = {"C": [1.0, 10.0], "gamma": [0.01, 0.1, 1.0]}
-    undisturbed = mscourse.grid_search(SVC(), grid, digits_splits, engines=client)
-    with mscourse.local_cluster(2) as own:
-        pids = ask_engines(own, os.getpid)
-        search = mscourse.grid_search(SVC(), grid, digits_splits, engines=own)
-        until_some_are_done(search)
-        os.kill(pids[0], signal.SIGKILL)
-        n_done = search.n_done
-        assert n_done < 30, "the engine was killed too late for this test"
-        assert search.wait(PATIENCE_S)
-        assert len(own) == 1
-    assert undisturbed.wait(PATIENCE_S)
-    ours, expected = search.results(), undisturbed.results()
-    assert search.n_done == 30
-    assert search.n_failed == 0
-    for key in expected:
-        if "_time" not in key and key != "params":
-            np.testing.assert_array_equal(ours[key], expected[key], err_msg=key)
 
 
 def test_a_candidate_that_kills_engines_fails_and_the_others_are_done(tmp_path):

@@ -31,6 +31,7 @@ from sklearn.model_selection import (
 
 import mscourse
 from mscourse import persist
+from mscourse.splits import DATA_FOLDER_VARIABLE
 
 N = 60
 X = np.random.default_rng(0).normal(size=(N, 4))
@@ -84,6 +85,12 @@ def test_an_iterable_of_pairs_and_of_masks(tmp_path):
     assert splits.layout == "block"
     assert splits[0].n_train == 40
     assert splits[1].train_indices.tolist() == [3, 1]
+
+
+def test_the_manifest_does_not_repeat_lists_of_rows(tmp_path):
+    pairs = [(list(range(i + 1, N)), [i]) for i in range(N - 1)]
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", cv=pairs)
+    assert (splits.folder / "manifest.json").stat().st_size < 3000
 
 
 @pytest.mark.parametrize(
@@ -329,6 +336,18 @@ def test_warm_reads_once_per_host(tmp_path, client):
     next(splits.folder.glob("X-*")).unlink()
     with pytest.raises(mscourse.ClusterError, match="X-"):
         splits.warm(client)
+
+
+def test_a_node_that_was_sent_the_splits_warms_its_own_copy(tmp_path, monkeypatch):
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
+    monkeypatch.setenv(DATA_FOLDER_VARIABLE, str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    splits.folder.rename(tmp_path / "away")  # what the client has is not there on the node
+    with mscourse.local_cluster(1) as node:
+        with pytest.raises(mscourse.ClusterError, match="no splits"):
+            splits.warm(node)
+        (tmp_path / "away").rename(tmp_path / "node" / splits.folder_on_nodes)
+        assert all(seconds > 0 for seconds in splits.warm(node).values())
 
 
 # -- metadata of the samples -----------------------------------------------------------------------
