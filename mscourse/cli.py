@@ -33,11 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose commands, and theirs, complain with their own usage of what is too much."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # Otherwise what a command does not know comes back to the parser of all commands, whose
+        # usage helps nobody.
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
 def _parser() -> argparse.ArgumentParser:
     from mscourse.cluster.cli import add_cluster_commands
     from mscourse.labs.cli import add_lab_commands
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mscourse",
         description="Distributed model selection and assessment: the course's tool.",
     )

@@ -37,6 +37,7 @@ MODULES = (
     "splits",
     "scheduler",
     "journal",
+    "identity",
     "search",
     "curves",
     "sklearn",

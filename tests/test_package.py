@@ -122,6 +122,10 @@ def test_the_command_line_says_what_there_is():
     typo = run("docter")
     assert typo.returncode == 2
     assert "doctor" in typo.stderr
+    too_much = run("lab", "open", "01", "02")
+    assert too_much.returncode == 2
+    assert "usage: mscourse lab open" in too_much.stderr
+    assert "unrecognized arguments: 02" in too_much.stderr
 
 
 def test_the_doctor_finds_this_machine_well(capsys):
