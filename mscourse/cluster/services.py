@@ -240,8 +240,10 @@ def updated_bill(
         if node.id not in open_ids and node.usd_per_hour is not None:
             started = node.launched_at
             from_s = now_s if started is None else started.timestamp()
-            entry = {"id": node.id, "usd_per_hour": node.usd_per_hour, "from_s": from_s}
-            updated.append({**entry, "to_s": None})
+            # What was on the bill already, before it was stopped or its agent restarted.
+            paid = [each["to_s"] for each in updated if each["id"] == node.id]
+            entry = {"id": node.id, "usd_per_hour": node.usd_per_hour}
+            updated.append({**entry, "from_s": max([from_s, *paid]), "to_s": None})
     return updated
 
 
