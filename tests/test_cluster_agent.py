@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -24,10 +24,11 @@ from rig import imds
 from rig.imds import update_metadata, write_metadata
 
 from mscourse.cluster import nodefiles
+from mscourse.cluster.agent import Child
 from mscourse.cluster.metadata import Metadata
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.services import updated_bill
-from mscourse.cluster.usage import cost_usd
+from mscourse.cluster.usage import WITHOUT_MASTER_S, Usage, cost_usd
 from mscourse.draining import drain
 
 MINUTE_S = 60
@@ -160,6 +161,46 @@ def test_a_cluster_stops_before_its_budget_is_spent(start, tmp_path):
     assert node.halted.exists()
 
 
+def test_a_budget_covers_what_the_other_nodes_cost_until_they_miss_their_master(tmp_path):
+    bill = [
+        {"id": f"i-{number}", "usd_per_hour": 1.0, "from_s": time.time() - 3600, "to_s": None}
+        for number in range(10)
+    ]
+    (tmp_path / "bill.json").write_text(json.dumps(bill))
+    last_usd = cost_usd(bill, time.time() + WITHOUT_MASTER_S)
+    usage = Usage(tmp_path / "none", tmp_path / "bill.json", idle_stop_s=0.0, budget_usd=last_usd)
+    assert "it has cost 10.00 USD" in usage.reason_to_stop()
+
+
+def test_an_agent_that_fails_switches_the_machine_off(start, tmp_path):
+    """Nobody else would look at what it costs."""
+    (tmp_path / "bill.json").write_text('[{"id": "i-1"}]')
+    node = start()
+    assert wait_until(lambda: node.process.poll() is not None, 40)
+    assert node.process.returncode != 0
+    assert node.halted.exists()
+
+
+def test_what_cannot_be_started_for_the_moment_is_tried_again(tmp_path, monkeypatch, capsys):
+    child = Child(["sleep", "600"], dict(os.environ), tmp_path / "log")
+    really_start = child._start
+
+    def has_no_memory() -> None:
+        monkeypatch.setattr(child, "_start", really_start)
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(child, "_start", has_no_memory)
+    child.look()
+    assert (child.pid, child.n_starts) == (None, 0)
+    assert "Cannot allocate memory" in capsys.readouterr().err
+    child.look()
+    assert child.pid is None  # in no hurry
+    time.sleep(1.1)
+    child.look()
+    assert child.n_starts == 1
+    child.kill()
+
+
 def test_a_draining_node_ends_its_engines_when_they_are_idle(start, tmp_path):
     node = start(n_engines=2)
     assert wait_until(lambda: node.status.engines_in_all == 2, 40)
@@ -193,6 +234,10 @@ def test_the_metadata_service_is_asked_for_notices(tmp_path, monkeypatch):
         )
         metadata.look()
         assert metadata.rebalance_at == "2030-01-01T11:58:00Z"
+        for odd in ({"action": "stop"}, {"action": "stop", "time": "soon"}, ["stop"]):
+            update_metadata(file, {"spot/instance-action": odd})
+            metadata.look()
+            assert metadata.notice is None
         action = {"action": "stop", "time": "2030-01-01T12:00:00Z"}
         update_metadata(file, {"spot/instance-action": action})
         metadata._token = "of another service, or expired"
@@ -221,11 +266,32 @@ def test_a_bill_has_all_machines_and_charges_a_minute_at_least():
     assert cost_usd(back, at_s + 7200) == pytest.approx(0.4 + 0.05 + 0.1)
 
 
+def test_while_a_cluster_is_stopped_its_bill_does_not_grow(start, tmp_path):
+    """Else it would stop again at once, for a budget that is not spent."""
+    noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    [master] = nodes = [
+        Node("room", "master", "i-1", None, "running", "lab", usd_per_hour=1.0, launched_at=noon)
+    ]
+    at_s = noon.timestamp()
+    bill = updated_bill([], nodes, at_s)
+    bill[0]["to_s"] = at_s + 3600  # the agent has ended
+    again = [replace(master, launched_at=noon + timedelta(hours=10))]
+    bill = updated_bill(bill, again, at_s + 36000)
+    assert cost_usd(bill, at_s + 36000 + 1800) == pytest.approx(1.5)
+    # An agent that is restarted has gone on costing all the same, and once only.
+    bill[1]["to_s"] = at_s + 36000 + 1800
+    bill = updated_bill(bill, again, at_s + 36000 + 1900)
+    assert cost_usd(bill, at_s + 36000 + 3600) == pytest.approx(2.0)
+
+    ago_s = time.time() - 3600
+    open_bill = [{"id": "i-1", "usd_per_hour": 1.0, "from_s": ago_s, "to_s": None}]
+    (tmp_path / "bill.json").write_text(json.dumps(open_bill))
+    node = start()
+    assert wait_until(lambda: node.status.state == "working", 40)
+    node.stop()
+    [entry] = json.loads((tmp_path / "bill.json").read_text())
+    assert entry["to_s"] == pytest.approx(time.time(), abs=20)
+
+
 def later(nodes):
-    return [
-        Node(
-            each.cluster, each.name, each.id, None, "running", "lab", usd_per_hour=0.1,
-            launched_at=each.launched_at + timedelta(hours=1),
-        )
-        for each in nodes
-    ]  # fmt: skip
+    return [replace(each, launched_at=each.launched_at + timedelta(hours=1)) for each in nodes]

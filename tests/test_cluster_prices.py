@@ -15,11 +15,8 @@ from mscourse.cluster.prices import SpotPrices, _spot_prices
 from mscourse.cluster.settings import Config
 from mscourse.errors import CloudError, ParameterError
 
-
-@pytest.fixture
-def ec2() -> Iterator[FakeEc2]:
-    with FakeEc2() as ec2:
-        yield ec2
+# Where `ec2` comes from.
+pytest_plugins = ["rig.rent"]
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from mscourse.cluster.nodefiles import (
     Orders,
     Status,
 )
-from mscourse.cluster.usage import Usage
+from mscourse.cluster.usage import WITHOUT_MASTER_S, Usage
 from mscourse.draining import NODE_FOLDER_VARIABLE, busy_engines, drain
 from mscourse.engines import THREAD_VARIABLES, usable_cores
 from mscourse.splits import DATA_FOLDER_VARIABLE
@@ -60,8 +60,6 @@ _GIVE_UP_BEFORE_S = 10.0
 _SHORT_LIFE_S = 10.0
 _LONGEST_PAUSE_S = 30.0
 
-# A node whose master is gone for so long stops: whoever is cut off for a moment comes back.
-_WITHOUT_MASTER_S = 300.0
 _MASTER_LOOK_PERIOD_S = 10.0
 
 # The controller takes 18 ports of these. Other clusters of the same host take the next ones.
@@ -110,21 +108,32 @@ class Child:
         if self._process is not None and self._process.poll() is not None:
             self._kill_the_rest()
             self._process = None
-            was_short = now_s - self._started_s < _SHORT_LIFE_S
-            self._pause_s = min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S) if was_short else 0.0
-            self._not_before_s = now_s + self._pause_s
+            self._put_off(was_short=now_s - self._started_s < _SHORT_LIFE_S)
         if self._process is None and self.is_wanted and now_s >= self._not_before_s:
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment,
-                    start_new_session=True,  # what it has started is ended with it
-                )
+            try:
+                self._start()
+            except OSError as error:  # such as: no memory, which engines may give back
+                print(f"Not started: {error}", file=sys.stderr)  # noqa: T201 (that is its log)
+                self._put_off(was_short=True)
+                return
             self._started_s = now_s
             self.n_starts += 1
+
+    def _start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,  # what it has started is ended with it
+            )
+
+    def _put_off(self, *, was_short: bool) -> None:
+        """Put off the next start, the longer the more often it has lived for a short time only."""
+        self._pause_s = min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S) if was_short else 0.0
+        self._not_before_s = time.monotonic() + self._pause_s
 
     def end(self) -> None:
         """Tell it to end; it is not started again."""
@@ -138,7 +147,9 @@ class Child:
         self.is_wanted = False
         if self._process is not None:
             self._kill_the_rest()
-            self._process.wait()
+            # What waits for a broken disk cannot even be killed; the rest is to end all the same.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE_S)
 
     def _kill_the_rest(self) -> None:
         # A controller that was killed leaves its schedulers, which keep the ports.
@@ -180,20 +191,27 @@ class Agent:
             self._start_controller()
         n_engines = self._orders.n_engines or usable_cores()
         self._engines = [self._engine(number) for number in range(n_engines)]
-        why, halts = "", False
+        # Should this fail, nobody would look at what the machine costs any more.
+        why, halts = "the agent has failed", True
         try:
-            while not why:
-                self._look()
-                self._write_status()
-                why, halts = self._reason_to_stop()
-                if not why:
-                    time.sleep(_LOOK_PERIOD_S)
+            why, halts = self._look_until_the_end()
         finally:
-            self._end()
-            self._status.state, self._status.why = "stopped", why or "the agent has failed"
+            try:
+                self._end()
+                self._status.state, self._status.why = "stopped", why
+                self._write_status()
+            finally:
+                if halts and self._orders.halts:
+                    subprocess.run(self._orders.halts, check=False)
+
+    def _look_until_the_end(self) -> tuple[str, bool]:
+        while True:
+            self._look()
             self._write_status()
-        if halts and self._orders.halts:
-            subprocess.run(self._orders.halts, check=False)
+            why, halts = self._reason_to_stop()
+            if why:
+                return why, halts
+            time.sleep(_LOOK_PERIOD_S)
 
     # -- what it starts --------------------------------------------------------------------------
 
@@ -272,7 +290,9 @@ class Agent:
         if notice is not None and self._notice is None:
             self._notice = notice
             self._status.notice = asdict(notice) | {"at": notice.at.isoformat()}
-            drain(self._folder)
+            # The disk may be full; then what is at work in the end is lost, and done elsewhere.
+            with contextlib.suppress(OSError):
+                drain(self._folder)
 
     def _is_draining(self) -> bool:
         return (self._folder / DRAINING).exists()
@@ -305,7 +325,7 @@ class Agent:
             if why := self._usage.reason_to_stop():
                 return why, True
         elif self._is_without_master():
-            return f"the master has been away for {_WITHOUT_MASTER_S / 60:.0f} minutes", True
+            return f"the master has been away for {WITHOUT_MASTER_S / 60:.0f} minutes", True
         return "", False
 
     def _is_without_master(self) -> bool:
@@ -318,7 +338,7 @@ class Agent:
                 host = connection["interface"].partition("://")[2]
                 socket.create_connection((host, connection["registration"]), 5).close()
                 self._master_seen_s = now_s
-        return now_s - self._master_seen_s > _WITHOUT_MASTER_S
+        return now_s - self._master_seen_s > WITHOUT_MASTER_S
 
     def _write_status(self) -> None:
         status = self._status
@@ -356,6 +376,8 @@ class Agent:
             time.sleep(0.05)
         for child in children:
             child.kill()
+        if self._usage is not None:
+            self._usage.close_bill()
 
 
 def _free_ports() -> range:
@@ -385,7 +407,7 @@ def main() -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("An agent looks after this node already.", file=sys.stderr)  # noqa: T201
+            print("An agent looks after this node already.", file=sys.stderr)  # noqa: T201 (its log)
             return 1
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -193,6 +193,8 @@ class Bootstrap:
                 try:
                     self._ssh.run(node, "true", does="ssh answered", timeout_s=20, user=user)
                 except NodeError as error:
+                    if self._ssh.is_cancelled:
+                        raise
                     if "Permission denied" in str(error):
                         continue
                     break  # nobody can log in yet

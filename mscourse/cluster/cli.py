@@ -205,13 +205,12 @@ def _add_work(commands: Any) -> None:
     )
     _name(run_)
     run_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
-    for name, where, paths in (
-        ("put", "to the master, or to another node", "FILES... TARGET"),
-        ("get", "from the master, or from another node", "FILES... TARGET"),
+    for name, where in (
+        ("put", "to the master, or to another node"),
+        ("get", "from the master, or from another node"),
     ):
-        copy = _add(
-            commands, name, name, f"copy files {where}", f"With rsync. The paths are {paths}."
-        )
+        more = "With rsync. The paths are FILES... TARGET."
+        copy = _add(commands, name, name, f"copy files {where}", more)
         copy.add_argument("--node", metavar="NODE", help="another node than the master")
         _name(copy)
         copy.add_argument("paths", metavar="PATH", nargs="+", help="the last one is the target")

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,9 @@ from mscourse.cluster.table import CLUSTER, as_text
 from mscourse.cluster.template import template, write_template
 from mscourse.errors import ClusterError, NodeError, ParameterError
 from mscourse.extras import comes_with
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
@@ -40,10 +45,6 @@ def manager_of(arguments: argparse.Namespace) -> Manager:
         print(f"[{time.monotonic() - start_s:5.1f} s] {line}", file=sys.stderr, flush=True)
 
     return Manager(load_config(arguments), tell)
-
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def write_config(arguments: argparse.Namespace) -> int:
@@ -91,7 +92,8 @@ def start(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("\n".join(views.steps(manager.plan(request))))
         return 0
-    nodes = manager.start(request)
+    with _ends_like_ctrl_c():
+        nodes = manager.start(request)
     print("\n".join(views.list_of_clusters(nodes)))
     print(f"Use it in Python: mscourse.cluster.connect({arguments.name!r})")
     missing = len(request.names) - len(nodes)
@@ -166,7 +168,8 @@ def add_node(arguments: argparse.Namespace) -> int:
         request = manager.growth(there, arguments.size, arguments.bid)
         print("\n".join(views.steps(manager.plan(request))))
         return 0
-    nodes = manager.add(arguments.name, arguments.size, arguments.bid)
+    with _ends_like_ctrl_c():
+        nodes = manager.add(arguments.name, arguments.size, arguments.bid)
     print("\n".join(views.list_of_clusters(nodes)))
     return 0 if len(nodes) == arguments.size else 1
 
@@ -303,6 +306,24 @@ def save_picture(ax: Axes, name: str) -> None:
     except (OSError, ValueError) as error:
         raise ParameterError(f"The picture {name} cannot be written: {error}") from error
     print(f"Wrote {name}.", file=sys.stderr)
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """Let a terminal that is closed interrupt a block: what it has started has to end then, too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # What is ignored stays so, as with nohup.
+    ends = [s for s in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(s) is signal.SIG_DFL]
+    for each in ends:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each in ends:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _node(manager: Manager, cluster: str, name: str) -> Node:

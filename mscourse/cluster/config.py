@@ -118,7 +118,7 @@ class _Files:
     def _content(self, path: Path, asked_at: Place) -> bytes | None:
         try:
             # A pipe would wait for ever, and a device never end.
-            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            if not stat.S_ISREG(path.stat().st_mode):
                 self._remarks.error(asked_at, f"{path} is not a file.")
                 return None
             with path.open("rb") as file:
@@ -142,7 +142,7 @@ class _Files:
 
     def _warn_of_readers(self, path: Path, sections: list[Section]) -> None:
         secrets = [e for section in sections for e in section.entries.values() if holds_secret(e)]
-        if secrets and stat.S_IMODE(os.stat(path).st_mode) & 0o077:  # noqa: PTH116
+        if secrets and stat.S_IMODE(path.stat().st_mode) & 0o077:
             self._remarks.warn(
                 secrets[0].place,
                 f"The file holds secrets, and others can read it: chmod 600 {path}",

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
 import ipyparallel as ipp
@@ -20,13 +20,16 @@ from mscourse.cluster.nodes import Node, Progress, master_of
 from mscourse.cluster.services import NodeReport
 from mscourse.cluster.transfer import Sent, send_splits
 from mscourse.cluster.tunnel import Tunnel
-from mscourse.errors import ClusterError, MSCourseError, NodeError
+from mscourse.errors import ClusterError, MSCourseError, NodeError, ParameterError
 from mscourse.splits import Splits
 
 _CONNECTED_WITHIN_S = 60
 
 # How often to look whether a node has been lost.
 _LOOK_PERIOD_S = 15.0
+
+# What a node says of itself when it will do nothing more.
+_LEAVING = ("draining", "drained", "stopped")
 
 
 def connect(
@@ -47,7 +50,8 @@ def connect(
     config : path-like or None
         The configuration; None looks for it as the command does.
     replace_lost : bool
-        Whether nodes that are taken away or vanish are replaced while this is open.
+        Whether nodes that are taken away or vanish are replaced while this is open. Those that you
+        remove are not, and none is while the master does not work.
     progress : callable, optional
         Called with a line of what is going on; by default it is printed.
 
@@ -100,20 +104,26 @@ class Cluster:
         manager.let_me_in(nodes)
         connection = manager.services(name).client_connection(master)
         self._tunnel = Tunnel(manager.ssh, master, connection)
-        try:
-            with _without_key_warning():
-                self.client = ipp.Client(
-                    connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
-                )
-            # So that a search can begin; the others are used as they come.
-            with contextlib.suppress(TimeoutError):
-                self.client.wait_for_engines(1, timeout=_CONNECTED_WITHIN_S, interactive=False)
-        except Exception as error:
-            self._tunnel.close()
-            raise ClusterError(f"The controller of {name!r} does not answer: {error}") from error
+        with contextlib.ExitStack() as undo:  # also if it is interrupted
+            undo.callback(self._tunnel.close)
+            try:
+                with _without_key_warning():
+                    self.client = ipp.Client(
+                        connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
+                    )
+                undo.callback(self.client.close)
+                # So that a search can begin; the others are used as they come.
+                with contextlib.suppress(TimeoutError):
+                    self.client.wait_for_engines(1, timeout=_CONNECTED_WITHIN_S, interactive=False)
+            except Exception as error:
+                raise ClusterError(
+                    f"The controller of {name!r} does not answer: {error}"
+                ) from error
+            undo.pop_all()
+        # Besides the master.
+        self._n_wanted = len([node for node in nodes if not node.is_master])
         if replaces_lost:
-            wanted = len([node for node in nodes if not node.is_master])
-            threading.Thread(target=self._replace_lost, args=(wanted,), daemon=True).start()
+            threading.Thread(target=self._replace_lost, daemon=True).start()
 
     def __enter__(self) -> Cluster:
         return self
@@ -169,10 +179,15 @@ class Cluster:
         Raises
         ------
         NodeError
-            If they do not arrive on a node; those that it arrived on keep it.
+            If they do not arrive on a node; those that they arrived on keep them.
+        ClusterError
+            If no node is running.
         """
-        nodes = [node for node in self.nodes() if node.state == "running"]
-        folder = self._manager.settings_of(nodes).data_folder
+        there = self.nodes()
+        nodes = [node for node in there if node.state == "running"]
+        if not nodes:
+            raise ClusterError(f"No node of {self.name!r} is running.")
+        folder = self._manager.settings_of(there).data_folder
         results = self._manager.ssh.each(
             nodes, lambda node: send_splits(self._manager.ssh, node, splits, folder)
         )
@@ -196,29 +211,46 @@ class Cluster:
         list of Node
             Those that came.
         """
-        return self._manager.add(self.name, n_nodes, spot_bid)
+        nodes = self._manager.add(self.name, n_nodes, spot_bid)
+        self._n_wanted += len(nodes)
+        return nodes
 
     def remove(self, names: Iterable[str], *, force: bool = False) -> None:
         """Take nodes out when what they are at is done, or at once if `force`."""
-        self._manager.remove(self.name, names, force=force)
+        names = set(names)
+        self._n_wanted -= len(names)  # first, or they would be replaced when they drain
+        try:
+            self._manager.remove(self.name, names, force=force)
+        except ParameterError:  # all of them are still there
+            self._n_wanted += len(names)
+            raise
 
-    def _replace_lost(self, wanted: int) -> None:
+    def _replace_lost(self) -> None:
         """Ask for a new node for each that is gone, or is told that it will be."""
         while not self._is_closing.wait(_LOOK_PERIOD_S):
             try:
-                reports = self._manager.report(self.name)
-                staying = [
-                    each
-                    for each in reports
-                    if not each.node.is_master
-                    and each.node.state in ("pending", "running")
-                    and not (each.status and (each.status.notice or each.status.state != "working"))
-                ]
-                if len(staying) < wanted:
-                    self._manager.add(self.name, wanted - len(staying))
+                n_lost = _n_lost(self._manager.report(self.name), self._n_wanted)
+                if n_lost > 0:
+                    self._manager.add(self.name, n_lost)
             except MSCourseError as error:
                 # It is tried again; the cluster may be on its way out.
                 warnings.warn(f"A node could not be replaced: {error}", stacklevel=1)
+
+
+def _n_lost(reports: Sequence[NodeReport], n_wanted: int) -> int:
+    """Count what is to be replaced, of so many that should be there beside the master."""
+    of_master = next((each.status for each in reports if each.node.is_master), None)
+    if of_master is None or of_master.state != "working":
+        return 0  # it may be on its way out, with all others: what comes now would cost for nothing
+    staying = [
+        each
+        for each in reports
+        if not each.node.is_master
+        and each.node.state in ("pending", "running")
+        # One that begins, or starts its engines again, is silent or "starting".
+        and not (each.status and (each.status.notice or each.status.state in _LEAVING))
+    ]
+    return n_wanted - len(staying)
 
 
 @contextlib.contextmanager
@@ -238,4 +270,4 @@ def _without_key_warning() -> Iterator[None]:
 
 
 def _printed(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 (what `progress` is by default)

@@ -17,7 +17,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import mscourse
 from mscourse.cluster import ec2network
@@ -50,6 +50,7 @@ from mscourse.cluster.ec2plan import Offer, Plan, by_preference, types_for
 from mscourse.cluster.ec2session import AwsSession
 from mscourse.cluster.ec2volumes import attach_volume, made_volumes, make_volume
 from mscourse.cluster.nodes import MASTER, Progress
+from mscourse.cluster.undo import insist, unfailing
 from mscourse.errors import CloudError
 
 # A machine of a call without an answer is seen within seconds.
@@ -57,10 +58,6 @@ SETTLES_WITHIN_S = 10.0
 
 # Machines that were just started end within a minute or two.
 _END_WITHIN_S = 300.0
-
-# Whoever presses Ctrl-C often does it twice. What was started is removed all the same; but who
-# insists is obeyed, and told what is left.
-_MOST_INTERRUPTS = 3
 
 
 def launch(
@@ -326,16 +323,7 @@ class _Launch:
 
     def undo(self) -> str:
         """Remove what was made; say what is left and how to remove it, or nothing."""
-        problem = ""
-        for _ in range(_MOST_INTERRUPTS):
-            try:
-                self._remove()
-                break
-            except KeyboardInterrupt:
-                problem = "The removal was interrupted."
-            except Exception as error:  # noqa: BLE001 (whatever it is, what is left must be told)
-                problem = str(error)
-                break
+        problem = insist(self._remove)
         if not (self._started or self._volumes or self._group_id or self._is_unanswered):
             return ""
         commands = removal_commands(
@@ -353,8 +341,7 @@ class _Launch:
         if self._started:
             ids = list(self._started)
             terminate_instances(self._session, ids, settles_within_s=SETTLES_WITHIN_S)
-            with suppress(Exception):  # as when nobody reads it: what was started has to end
-                self._progress(f"Terminating what was started: {', '.join(ids)}.")
+            unfailing(self._progress)(f"Terminating what was started: {', '.join(ids)}.")
             # A group or a volume that a machine has cannot be deleted.
             await_end(
                 self._session,

@@ -116,7 +116,9 @@ class AwsSession:
         with self._plainly(name, where):
             method = getattr(self._client(service, where), operation)
         began_s = time.monotonic()
-        for n_tries in range(1, 1000):
+        n_tries = 0
+        while True:
+            n_tries += 1
             try:
                 with self._plainly(name, where):
                     answer: dict[str, Any] = method(**arguments)
@@ -133,7 +135,6 @@ class AwsSession:
                     raise
             pause_s = min(FIRST_PAUSE_S * 2 ** (n_tries - 1), _LONGEST_PAUSE_S)
             time.sleep(pause_s * random.uniform(0.5, 1.0))
-        raise AssertionError("unreachable")  # pragma: no cover
 
     def listing(self, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
         """Make a call that lists things, until all pages have come."""

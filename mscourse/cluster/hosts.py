@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mscourse.cluster.nodefiles import ORDERS
+from mscourse.cluster.nodefiles import IS_ALIVE, ORDERS
 from mscourse.cluster.nodes import Node, Progress, Request, Step, by_name
 from mscourse.cluster.settings import ClusterSettings, Config, Host
 from mscourse.cluster.ssh import Ssh
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # One line for each cluster that a host belongs to: whether its agent lives, and its orders.
 _ASK = f"""\
+{IS_ALIVE}
 for folder in "$HOME"/.mscourse/clusters/*/; do
     if [ -e "$folder/{ORDERS}" ]; then
-        pid=$(cat "$folder/agent.lock" 2>/dev/null || true)
-        if [ -n "$pid" ] && ps -p "$pid" -o args= 2>/dev/null | grep -q mscourse.cluster.agent
+        if is_alive
         then echo "running $(tr -d '\\n' <"$folder/{ORDERS}")"
         else echo "stopped $(tr -d '\\n' <"$folder/{ORDERS}")"
         fi

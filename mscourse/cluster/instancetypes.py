@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mscourse.cluster.ec2errors import AwsError
 from mscourse.errors import CloudError
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def describe_types(session: AwsSession, names: Iterable[str]) -> dict[str, Insta
         One does not exist in the region. If EC2 does not let us ask, those of the usual families
         are known without.
     """
-    from mscourse.cluster.ec2errors import AwsError
-
     wanted = list(dict.fromkeys(names))
     try:
         answers = session.listing("describe_instance_types", "InstanceTypes", InstanceTypes=wanted)

@@ -2,7 +2,8 @@
 
 ::
 
-    Manager ──► provider    machines: rented (ec2), or there already (hosts)
+    Manager ──► inventory   which nodes there are, and who has them
+            ──► provider    machines: rented (ec2), or there already (hosts)
             ──► bootstrap   what a machine needs to be a node
             ──► services    controller and engines, through the agent of each node
 
@@ -13,13 +14,14 @@ it has started, or says what is left.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mscourse.cluster.bootstrap import Bootstrap, Ready
-from mscourse.cluster.hosts import HostsProvider
+from mscourse.cluster.inventory import Inventory
 from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import (
     MASTER,
@@ -28,15 +30,13 @@ from mscourse.cluster.nodes import (
     Provider,
     Request,
     Step,
-    by_name,
     master_of,
     node_names,
 )
 from mscourse.cluster.remarks import did_you_mean
-from mscourse.cluster.services import NodeReport, Services
 from mscourse.cluster.settings import ClusterSettings, Config
-from mscourse.cluster.ssh import Ssh
 from mscourse.cluster.transfer import relay_splits
+from mscourse.cluster.undo import insist, unfailing
 from mscourse.cluster.volumes import mount_volume
 from mscourse.errors import ClusterError, NodeError, ParameterError
 
@@ -47,8 +47,8 @@ _DRAINED_WITHIN_S = 600.0
 _LOOK_PERIOD_S = 1.0
 
 
-class Manager:
-    """Clusters of one configuration.
+class Manager(Inventory):
+    """Starts, changes and ends clusters of one configuration.
 
     Parameters
     ----------
@@ -58,84 +58,9 @@ class Manager:
     """
 
     def __init__(self, config: Config, progress: Progress) -> None:
-        self.config = config
-        self.ssh = Ssh(config.path.absolute().parent / "known_hosts")
+        super().__init__(config)
         self._progress = progress
-        self._providers: dict[str, Provider] = {}
-
-    # -- what there is ---------------------------------------------------------------------------
-
-    def provider(self, settings: ClusterSettings) -> Provider:
-        """Give the provider of a template."""
-        kind = settings.provider
-        region = settings.region or ""
-        key = f"{kind} {region}" if kind == "ec2" else kind
-        if key not in self._providers:
-            if kind == "ssh":
-                self._providers[key] = HostsProvider(self.config, self.ssh)
-            else:
-                from mscourse.cluster.ec2 import Ec2Provider
-
-                self._providers[key] = Ec2Provider(self.config, settings)
-        return self._providers[key]
-
-    def nodes(self, cluster: str | None = None) -> list[Node]:
-        """List the nodes of a cluster, or of all."""
-        seen: dict[tuple[str, str], Node] = {}
-        providers = {id(each): each for each in map(self.provider, self.config.templates.values())}
-        for provider in providers.values():
-            for node in provider.nodes(cluster):
-                seen.setdefault((node.cluster, node.name), node)
-        return sorted(seen.values(), key=lambda node: (node.cluster, *by_name(node)))
-
-    def silent(self) -> list[str]:
-        """Tell which hosts did not answer at the latest look, and why."""
-        hosts = [each for each in self._providers.values() if isinstance(each, HostsProvider)]
-        return [text for provider in hosts for text in provider.silent.values()]
-
-    def members(self, cluster: str) -> list[Node]:
-        """List the nodes of a cluster that must exist.
-
-        Raises
-        ------
-        ClusterError
-            If there is none of this name; with those that there are.
-        """
-        nodes = [node for node in self.nodes(cluster) if node.state != "terminated"]
-        if not nodes:
-            there = sorted({node.cluster for node in self.nodes()})
-            raise ClusterError(
-                f"There is no cluster {cluster!r}.{did_you_mean(cluster, there)} "
-                + (f"There are: {', '.join(there)}." if there else "There are none.")
-                + "".join(f"\n{text}" for text in self.silent())
-            )
-        return nodes
-
-    def settings_of(self, nodes: Sequence[Node]) -> ClusterSettings:
-        """Give the template that a cluster was started with."""
-        return self.config.template(nodes[0].template)
-
-    def let_me_in(self, nodes: Sequence[Node]) -> None:
-        """Have the firewall of a cluster know this machine's address, which may have changed."""
-        self.provider(self.settings_of(nodes)).allow_me(nodes[0].cluster)
-
-    def services(self, cluster: str) -> Services:
-        """Give what runs on the nodes of a cluster."""
-        return Services(self.ssh, cluster)
-
-    def report(self, cluster: str) -> list[NodeReport]:
-        """Ask all nodes of a cluster what they say of themselves."""
-        nodes = self.members(cluster)
-        running = [node for node in nodes if node.state == "running"]
-        answers = self.ssh.each(running, self.services(cluster).status)
-        reports = []
-        for node in nodes:
-            answer = answers.get(node)
-            if isinstance(answer, NodeError):
-                reports.append(NodeReport(node, None, str(answer)))
-            else:
-                reports.append(NodeReport(node, answer))
-        return reports
+        self._adding = threading.Lock()
 
     # -- starting --------------------------------------------------------------------------------
 
@@ -189,31 +114,41 @@ class Manager:
             )
         names = [name for name in request.names if name not in {node.name for node in there}]
         begun: list[Node] = []
+        new: list[Node] = []
         try:
             begun += provider.start(there, self._progress) if there else []
             if names:
-                rest = Request(
-                    cluster, request.settings, names, request.spot_bid, request.force_spot_master
-                )
-                begun += provider.launch(rest, self._progress)
+                rest = replace(request, names=names)
+                new += provider.launch(rest, self._progress)
+                begun += new
             return self._set_up(begun, request.settings, None)
-        except BaseException:
-            if not there:  # one that was stopped is not ended for good
-                self._take_back(begun, request.settings, is_all=True)
+        except BaseException as error:
+            left = self._take_back(new, request.settings, is_all=not there)
+            if there:  # one that was stopped is not ended for good
+                old = {node.id: node for node in [*there, *begun] if node not in new}
+                left += self._stop_again(list(old.values()))
+            _raise_with(left, error)
             raise
 
     def add(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> list[Node]:
         """Add nodes to a cluster, also while it works; give those that came."""
-        there = self.members(cluster)
-        request = self.growth(there, n_nodes, spot_bid)
-        provider = self.provider(request.settings)
-        begun: list[Node] = []
-        try:
-            begun += provider.launch(request, self._progress)
-            return self._set_up(begun, request.settings, master_of(there))
-        except BaseException:
-            self._take_back(begun, request.settings, is_all=False)
-            raise
+        with self._adding:  # else two would choose the same names
+            there = self.members(cluster)
+            request = self.growth(there, n_nodes, spot_bid)
+            master = master_of(there)
+            if master.state != "running":  # said before anything costs
+                raise ClusterError(
+                    f"{cluster!r} cannot grow: its master is {master.state}. Start it: `mscourse "
+                    f"cluster start {cluster}`."
+                )
+            provider = self.provider(request.settings)
+            begun: list[Node] = []
+            try:
+                begun += provider.launch(request, self._progress)
+                return self._set_up(begun, request.settings, master)
+            except BaseException as error:
+                _raise_with(self._take_back(begun, request.settings, is_all=False), error)
+                raise
 
     def growth(self, there: Sequence[Node], n_nodes: int, spot_bid: float | None = None) -> Request:
         """Say what `add` asks a provider for, of a cluster that has these nodes."""
@@ -271,10 +206,10 @@ class Manager:
         failed |= {node: each for node, each in joined.items() if isinstance(each, NodeError)}
         for node, error in failed.items():
             self._progress(f"{node.name} did not come: {error}")
-        if failed:
-            self._take_back(list(failed), settings, is_all=False)
+        for line in self._take_back(list(failed), settings, is_all=False):
+            self._progress(line)
         working = [node for node in nodes if node not in failed]
-        everybody = {node.name: node for node in [*self.nodes(cluster), *working]}
+        everybody = {node.id: node for node in [*self.nodes(cluster), *working]}
         services.write_bill(master, everybody.values())
         if settings.provider == "ec2":
             running = [node for node in everybody.values() if node.state == "running"]
@@ -283,19 +218,31 @@ class Manager:
         self._progress(f"{_counted(working)} of {cluster} work.")
         return working
 
-    def _take_back(self, nodes: Sequence[Node], settings: ClusterSettings, *, is_all: bool) -> None:
-        """Undo the start of nodes, as far as it got."""
+    def _take_back(
+        self, nodes: Sequence[Node], settings: ClusterSettings, *, is_all: bool
+    ) -> list[str]:
+        """Undo the start of nodes, as far as it got; say what is left, in lines."""
         if not nodes:
-            return
-        self._progress(f"Taking {_counted(nodes)} back ...")
-        provider = self.provider(settings)
-        if settings.provider == "ssh":
-            self._clear(nodes)
-        provider.terminate(nodes, self._progress)
-        if is_all:
-            provider.clean_up(nodes[0].cluster, self._progress)
+            return []
+        provider, tell = self.provider(settings), unfailing(self._progress)
 
-    def _clear(self, nodes: Sequence[Node]) -> None:
+        def undo() -> None:
+            tell(f"Taking {_counted(nodes)} back ...")
+            if settings.provider == "ssh":
+                self._clear(nodes, tell)
+            provider.terminate(nodes, tell)
+            if is_all:
+                provider.clean_up(nodes[0].cluster, tell)
+
+        return _what_is_left(insist(undo), nodes)
+
+    def _stop_again(self, nodes: Sequence[Node]) -> list[str]:
+        """Undo the start of nodes that were stopped; say which may run on, in lines."""
+        tell = unfailing(self._progress)
+        tell(f"Stopping {_counted(nodes)} again ...")
+        return _what_is_left(insist(lambda: self._stop(nodes, tell)), nodes)
+
+    def _clear(self, nodes: Sequence[Node], tell: Progress) -> None:
         """End what runs on hosts, and remove its files; those that do not answer are named."""
         services = self.services(nodes[0].cluster)
 
@@ -303,12 +250,9 @@ class Manager:
             services.stop(node)
             services.remove(node)
 
-        # A start that was interrupted has cancelled its own connections.
-        ssh = Ssh(self.config.path.absolute().parent / "known_hosts")
-        services = Services(ssh, nodes[0].cluster)
-        for node, error in ssh.each(nodes, clear).items():
+        for node, error in self.ssh.each(nodes, clear).items():
             if error is not None:
-                self._progress(f"What {node.name} has could not be removed: {error}")
+                tell(f"What {node.name} has could not be removed: {error}")
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -332,8 +276,9 @@ class Manager:
         within_s : float
             After so many seconds it is given up anyway.
         """
-        there = {node.name: node for node in self.members(cluster)}
-        nodes = []
+        members = self.members(cluster)
+        there = {node.name for node in members}
+        names = set(names)
         for name in names:
             if name == MASTER:
                 raise ParameterError(
@@ -343,20 +288,16 @@ class Manager:
             if name not in there:
                 raise ParameterError(
                     f"There is no {name!r} in {cluster!r}.{did_you_mean(name, there)} "
-                    f"There are: {', '.join(there)}."
+                    f"There are: {', '.join(sorted(there))}."
                 )
-            nodes.append(there[name])
+        nodes = [node for node in members if node.name in names]
         services = self.services(cluster)
-        settings = self.settings_of(nodes)
         if not force:
             self._say_errors(self.ssh.each(nodes, services.drain))
             self._wait_until_drained(cluster, nodes, within_s)
         self._say_errors(self.ssh.each(nodes, services.stop))
-        if settings.provider == "ssh":
-            self._clear(nodes)
-        self.provider(settings).terminate(nodes, self._progress)
-        gone = {node.name for node in nodes}
-        rest = [node for name, node in there.items() if name not in gone]
+        self._end(nodes)
+        rest = [node for node in members if node.name not in names]
         services.write_bill(master_of(rest), rest)
         self._progress(f"{', '.join(node.name for node in nodes)} left {cluster}.")
 
@@ -382,22 +323,35 @@ class Manager:
 
     def stop(self, cluster: str) -> None:
         """Stop a cluster so that it can be started again."""
-        nodes = self.members(cluster)
-        running = [node for node in nodes if node.state == "running"]
-        self._say_errors(self.ssh.each(running, self.services(cluster).stop))
-        self.provider(self.settings_of(nodes)).stop(nodes, self._progress)
+        self._stop(self.members(cluster), self._progress)
         self._progress(f"{cluster} is stopped.")
+
+    def _stop(self, nodes: Sequence[Node], tell: Progress) -> None:
+        running = [node for node in nodes if node.state == "running"]
+        for each in self.ssh.each(running, self.services(nodes[0].cluster).stop).values():
+            if each is not None:
+                tell(str(each))
+        for provider, its_nodes in self.by_owner(nodes):
+            provider.stop(its_nodes, tell)
 
     def terminate(self, cluster: str) -> None:
         """End a cluster for good, with what is on its nodes."""
         nodes = self.members(cluster)
-        settings = self.settings_of(nodes)
-        provider = self.provider(settings)
-        if settings.provider == "ssh":
-            self._clear(nodes)
-        provider.terminate(nodes, self._progress)
-        provider.clean_up(cluster, self._progress)
+        for provider in self._end(nodes):
+            provider.clean_up(cluster, self._progress)
+        for line in self.silent() if nodes[0].instance_type is None else ():
+            self._progress(f"A host that does not answer keeps what it may have of it. {line}")
         self._progress(f"{cluster} is gone.")
+
+    def _end(self, nodes: Sequence[Node]) -> list[Provider]:
+        """End nodes for good; give who had them."""
+        hosts = [node for node in nodes if node.instance_type is None]
+        if hosts:
+            self._clear(hosts, self._progress)
+        owners = self.by_owner(nodes)
+        for provider, its_nodes in owners:
+            provider.terminate(its_nodes, self._progress)
+        return [provider for provider, _ in owners]
 
     def restart(self, cluster: str) -> list[Node]:
         """End all that runs on the nodes, and start it again."""
@@ -410,6 +364,7 @@ class Manager:
         ]
         if not nodes:
             raise ClusterError(f"{cluster!r} is stopped. Start it: `mscourse cluster start`.")
+        master_of(nodes)  # without it, nothing could be started
         self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
         return self._set_up(nodes, self.settings_of(nodes), None)
 
@@ -417,6 +372,22 @@ class Manager:
         for each in results.values():
             if isinstance(each, NodeError):
                 self._progress(str(each))
+
+
+def _what_is_left(problem: str, nodes: Sequence[Node]) -> list[str]:
+    if not problem:
+        return []
+    return [
+        f"Not all that was started could be taken back. {problem}",
+        f"There may be left: {', '.join(map(str, nodes))}.",
+        f"See `mscourse cluster list`; `mscourse cluster terminate {nodes[0].cluster}` ends it.",
+    ]
+
+
+def _raise_with(left: Sequence[str], error: BaseException) -> None:
+    """Raise an error that also says what is left, if anything is."""
+    if left:
+        raise ClusterError("\n".join([str(error) or "It was interrupted.", *left])) from error
 
 
 def _counted(nodes: Sequence[Node]) -> str:

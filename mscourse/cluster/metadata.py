@@ -7,6 +7,8 @@ recommendations"). The service is version 2, which wants a token.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import time
 import urllib.error
@@ -57,16 +59,19 @@ class Metadata:
         self.rebalance_at: str | None = None
 
     def look(self) -> None:
-        """Ask if it is time to. A service that does not answer has said nothing."""
+        """Ask if it is time to. A service that does not answer, or not this, has said nothing."""
         now_s = time.monotonic()
         if now_s - self._asked_s < _LOOK_PERIOD_S:
             return
         self._asked_s = now_s
-        if self.notice is None and (said := self._get("meta-data/spot/instance-action")):
-            action, at = str(said["action"]), str(said["time"])
-            self.notice = Notice(action, datetime.fromisoformat(at).astimezone(UTC))
-        if said := self._get("meta-data/events/recommendations/rebalance"):
-            self.rebalance_at = str(said["noticeTime"])
+        # Whoever looks after the node must not end for an answer that is odd.
+        with contextlib.suppress(KeyError, ValueError):
+            if self.notice is None and (said := self._get("meta-data/spot/instance-action")):
+                action, at = str(said["action"]), str(said["time"])
+                self.notice = Notice(action, datetime.fromisoformat(at).astimezone(UTC))
+        with contextlib.suppress(KeyError):
+            if said := self._get("meta-data/events/recommendations/rebalance"):
+                self.rebalance_at = str(said["noticeTime"])
 
     def _get(self, path: str) -> dict[str, str] | None:
         for _ in range(2):  # a token may have expired
@@ -82,7 +87,7 @@ class Metadata:
                 if error.code != 401:
                     return None  # 404: there is no such notice
                 self._token = None
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 return None
         return None
 
@@ -90,5 +95,5 @@ class Metadata:
         request = urllib.request.Request(  # noqa: S310  # the address is ours
             self._service + path, method=method, headers=headers
         )
-        with urllib.request.urlopen(request, timeout=_WITHIN_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_WITHIN_S) as answer:  # noqa: S310  # ours
             return str(answer.read().decode())

@@ -23,6 +23,15 @@ PROFILE = "profile"
 ENGINE_CONNECTION = f"{PROFILE}/security/ipcontroller-engine.json"
 CLIENT_CONNECTION = f"{PROFILE}/security/ipcontroller-client.json"
 
+#: For bash: whether the agent lives whose folder is $folder; then its number is $pid. After a
+#: reboot, another process may have this number. A line of any length is wanted, else ps may cut it.
+IS_ALIVE = f"""\
+is_alive() {{
+    pid=$(cat "$folder/{LOCK}" 2>/dev/null) && [ -n "$pid" ] &&
+        ps -ww -p "$pid" -o args= 2>/dev/null | grep -q mscourse.cluster.agent
+}}
+"""
+
 
 @dataclass(frozen=True)
 class Orders:

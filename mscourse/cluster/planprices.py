@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mscourse.cluster.simulation import Simulation
+from mscourse.cluster.usage import LEAST_CHARGED_S
 from mscourse.cluster.virtual import check_number
 from mscourse.errors import CloudError, ParameterError
 
 if TYPE_CHECKING:
     from mscourse.cluster.ec2 import Ec2Provider
-
-# EC2 bills seconds, but no machine for less than a minute.
-LEAST_BILLED_S = 60
 
 # Spot prices follow the week: what they are now says less than their average.
 SPOT_DAYS = 7
@@ -133,5 +131,5 @@ def cost_usd(simulation: Simulation, price: InstancePrice, *, is_spot: bool) -> 
         usd = price.on_demand_usd
         if is_spot and life.node and price.spot_usd is not None:
             usd = price.spot_usd
-        total_usd += usd * max(LEAST_BILLED_S, math.ceil(life.ended_s - life.launched_s)) / 3600
+        total_usd += usd * max(LEAST_CHARGED_S, math.ceil(life.ended_s - life.launched_s)) / 3600
     return total_usd

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from mscourse.cluster.ec2errors import AwsError
 from mscourse.cluster.instancetypes import usd_from_table
 from mscourse.errors import ParameterError
 
@@ -187,15 +188,11 @@ def _on_demand_price(name: str, region: str, listed_usd: float | None) -> OnDema
     usd = usd_from_table(name, region)
     if usd is None:
         return OnDemandPrice(name, region, None, "not known")
-    return OnDemandPrice(
-        name, region, usd, "about right, from a table of mscourse; see AWS's price page"
-    )
+    return OnDemandPrice(name, region, usd, _FROM_TABLE)
 
 
 def _ask_price_list(session: AwsSession, name: str) -> tuple[float | None, bool]:
     """Ask for one price; also whether it makes sense to ask for another one."""
-    from mscourse.cluster.ec2errors import AwsError
-
     wanted = {
         "instanceType": name,
         "regionCode": session.region,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -225,7 +224,7 @@ def _modern(setting: Setting, entry: Entry, value: Any, remarks: Remarks) -> Any
 
 def _others_can_read(path: Path) -> bool:
     try:
-        return bool(stat.S_IMODE(os.stat(path).st_mode) & 0o077)  # noqa: PTH116
+        return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
     except OSError:
         return False  # a key that is not there yet will be made, or missed when it is used
 

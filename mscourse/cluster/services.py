@@ -19,6 +19,7 @@ from mscourse.cluster.nodes import Node
 from mscourse.cluster.settings import ClusterSettings
 from mscourse.cluster.ssh import Ssh
 from mscourse.errors import NodeError
+from mscourse.manifest import MANIFEST
 
 # The first import on a new machine reads everything from its disk.
 _AGENT_WITHIN_S = 90
@@ -28,14 +29,8 @@ _STOPPED_WITHIN_S = 20
 
 _LOG_LINES = 15
 
-# All scripts begin with these. A process of this number may be another one after a reboot.
-_PRELUDE = """\
-folder=%(folder)s
-is_alive() {
-    pid=$(cat "$folder/agent.lock" 2>/dev/null) && [ -n "$pid" ] &&
-        ps -p "$pid" -o args= 2>/dev/null | grep -q mscourse.cluster.agent
-}
-"""
+# All scripts begin with these.
+_PRELUDE = f"folder=%(folder)s\n{nodefiles.IS_ALIVE}"
 
 _START = """\
 if is_alive; then echo "An agent looks after this node already." >&2; exit 1; fi
@@ -59,7 +54,16 @@ exit 1
 _STOP = """\
 touch "$folder/stop" 2>/dev/null || exit 0
 for _ in $(seq %(tries)d); do is_alive || exit 0; sleep 0.2; done
+# It hangs, and so would what it has started live on: each child leads a group of its own.
+children=$(ps -e -o ppid= -o pid= | awk -v agent="$pid" '$1 == agent { print $2 }')
 kill -9 "$pid"
+for child in $children; do kill -9 -- "-$child" 2>/dev/null || true; done
+"""
+
+# Only splits: other files may lie there, too, such as the lost+found of a volume.
+_SENT = f"""\
+cd %(data_folder)s 2>/dev/null || exit 0
+for manifest in */{MANIFEST}; do if [ -e "$manifest" ]; then dirname "$manifest"; fi; done
 """
 
 # The nodes of a cluster know each other by their names. What is replaced is our own lines only.
@@ -199,9 +203,9 @@ class Services:
         self._run(node, script, "it knew the names of the others")
 
     def sent(self, node: Node, data_folder: str) -> list[str]:
-        """List the folders of data that were sent to a node."""
-        script = f"ls -1 {quoted_path(data_folder)} 2>/dev/null || true"
-        return self._ssh.run(node, script, does="it listed its data").split()
+        """List the folders of splits that were sent to a node."""
+        script = _SENT % {"data_folder": quoted_path(data_folder)}
+        return self._ssh.run(node, script, does="it listed its data").splitlines()
 
     def _connection(self, master: Node, path: str) -> dict[str, Any]:
         try:
@@ -240,8 +244,10 @@ def updated_bill(
         if node.id not in open_ids and node.usd_per_hour is not None:
             started = node.launched_at
             from_s = now_s if started is None else started.timestamp()
-            entry = {"id": node.id, "usd_per_hour": node.usd_per_hour, "from_s": from_s}
-            updated.append({**entry, "to_s": None})
+            # What was on the bill already, before it was stopped or its agent restarted.
+            paid = [each["to_s"] for each in updated if each["id"] == node.id]
+            entry = {"id": node.id, "usd_per_hour": node.usd_per_hour}
+            updated.append({**entry, "from_s": max([from_s, *paid]), "to_s": None})
     return updated
 
 

@@ -1,7 +1,8 @@
 """Reach nodes with the OpenSSH of this machine: run scripts there, and copy files.
 
-One connection per call, no password is ever asked for, and every call has a deadline. What
-somebody has set up in ``~/.ssh/config`` holds here too.
+One connection per call, and no password is ever asked for. Every call has a deadline, but for
+copies of data, which take as long as they take: ssh ends when the other side is silent for 20 s.
+What somebody has set up in ``~/.ssh/config`` holds here too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -64,9 +66,19 @@ class Ssh:
 
     def __init__(self, known_hosts: Path) -> None:
         self._known_hosts = known_hosts
-        self._running: set[subprocess.Popen[bytes]] = set()
+        # Processes, each with what cancels it: each call of `each` is interrupted by itself.
+        self._running: dict[subprocess.Popen[bytes], threading.Event | None] = {}
         self._lock = threading.Lock()
-        self._is_cancelled = False
+        self._in_thread = threading.local()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the call of `each` that this thread works for was interrupted."""
+        cancelled = self._cancelled()
+        return cancelled is not None and cancelled.is_set()
+
+    def _cancelled(self) -> threading.Event | None:
+        return getattr(self._in_thread, "cancelled", None)
 
     def command(self, node: Node, *options: str, user: str | None = None) -> list[str]:
         """Make the beginning of a command line, the host included.
@@ -183,19 +195,22 @@ class Ssh:
 
     def relay(self, source: Node, target: Node, script: str, reader: str, *, does: str) -> None:
         """Pipe what a command on one node prints into a command on another one, through here."""
-        sends = subprocess.Popen(
-            [*self.command(source), script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        with sends, self._registered(sends):
-            takes = subprocess.run(
-                [*self.command(target), reader], stdin=sends.stdout, capture_output=True
+        with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads yet would fill up
+            sends = subprocess.Popen(
+                [*self.command(source), script],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
             )
-            assert sends.stdout is not None
-            assert sends.stderr is not None
-            sends.stdout.close()  # it ends if nobody reads
-            said = sends.stderr.read()
-            sends.wait()
+            with sends, self._registered(sends):
+                takes = subprocess.run(
+                    [*self.command(target), reader], stdin=sends.stdout, capture_output=True
+                )
+                assert sends.stdout is not None
+                sends.stdout.close()  # it ends if nobody reads
+                sends.wait()
+            errors.seek(0)
+            said = errors.read()
         if sends.returncode:
             raise _failure(source, does, sends.returncode, said)
         if takes.returncode:
@@ -262,7 +277,7 @@ class Ssh:
                 return self.run(node, script, does=does, timeout_s=20, user=user)
             except NodeError as error:
                 may_come = _UNREACHABLE in str(error) and "HAS CHANGED" not in str(error)
-                if not may_come or time.monotonic() > deadline_s or self._is_cancelled:
+                if not may_come or time.monotonic() > deadline_s or self.is_cancelled:
                     raise
             time.sleep(0.5)
 
@@ -271,10 +286,14 @@ class Ssh:
     ) -> dict[Node, Result | NodeError]:
         """Call a function for all nodes at once; give for each what it returned, or its error.
 
-        An interruption ends what is under way.
+        An interruption ends what is under way, and what a function would still begin.
         """
         nodes = list(nodes)
-        with ThreadPoolExecutor(min(_MOST_AT_ONCE, max(1, len(nodes)))) as executor:
+        cancelled = threading.Event()
+        n_threads = min(_MOST_AT_ONCE, max(1, len(nodes)))
+        with ThreadPoolExecutor(
+            n_threads, initializer=setattr, initargs=(self._in_thread, "cancelled", cancelled)
+        ) as executor:
             futures = {node: executor.submit(function, node) for node in nodes}
             results: dict[Node, Result | NodeError] = {}
             try:
@@ -284,27 +303,30 @@ class Ssh:
                     except NodeError as error:
                         results[node] = error
             except BaseException:
-                self._cancel()
+                self._cancel(cancelled)
                 for future in futures.values():
                     future.cancel()
                 raise
         return results
 
-    def _cancel(self) -> None:
-        self._is_cancelled = True
+    def _cancel(self, cancelled: threading.Event) -> None:
         with self._lock:
-            for process in self._running:
-                process.kill()
+            cancelled.set()
+            for process, by in self._running.items():
+                if by is cancelled:
+                    process.kill()
 
     @contextlib.contextmanager
     def _registered(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
         with self._lock:
-            self._running.add(process)
+            self._running[process] = self._cancelled()
+            if self.is_cancelled:
+                process.kill()
         try:
             yield
         finally:
             with self._lock:
-                self._running.discard(process)
+                del self._running[process]
 
     def _call(
         self, node: Node, command: Sequence[str], given: bytes | None, does: str,

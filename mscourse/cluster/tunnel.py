@@ -57,20 +57,16 @@ class Tunnel:
 
     def __init__(self, ssh: Ssh, node: Node, connection: Mapping[str, Any]) -> None:
         self._node = node
-        remote = str(connection["interface"]).partition("://")[2]
-        forwards: list[str] = []
-
-        def forwarded(port: int) -> int:
-            local = _free_port()
-            forwards.extend(["-L", f"127.0.0.1:{local}:{remote}:{port}"])
-            return local
-
+        host = str(connection["interface"]).partition("://")[2]
+        given = {name: connection[name] for name in _PORTS}
+        remote = [port for each in given.values() for port in _listed(each)]
+        local = dict(zip(remote, _free_ports(len(remote)), strict=True))
+        ways = (f"127.0.0.1:{here}:{host}:{there}" for there, here in local.items())
+        forwards = [word for way in ways for word in ("-L", way)]
         self.connection = dict(connection)
-        for name in _PORTS:
-            port = connection[name]
-            several = isinstance(port, list)
-            local = [forwarded(each) for each in port] if several else forwarded(port)
-            self.connection[name] = local
+        for name, each in given.items():
+            ports = [local[port] for port in _listed(each)]
+            self.connection[name] = ports if isinstance(each, list) else ports[0]
         # A client on another host than "location" would want a tunnel of its own.
         self.connection |= {
             "interface": "tcp://127.0.0.1",
@@ -109,18 +105,17 @@ class Tunnel:
 
     def _open(self) -> None:
         """Start ssh, and wait until it forwards."""
-        said = tempfile.TemporaryFile()  # noqa: SIM115  # closed below, when it is read
-        self._process = process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            # Ctrl-C is for the notebook's cell, not for the connection.
-            start_new_session=True,
-        )
-        port = self.connection["registration"]
-        deadline_s = time.monotonic() + _UP_WITHIN_S
-        with said:
+        with tempfile.TemporaryFile() as said:
+            self._process = process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                # Ctrl-C is for the notebook's cell, not for the connection.
+                start_new_session=True,
+            )
+            port = self.connection["registration"]
+            deadline_s = time.monotonic() + _UP_WITHIN_S
             while not self._is_closing.is_set():
                 with contextlib.suppress(OSError):
                     socket.create_connection(("127.0.0.1", port), 1).close()
@@ -132,6 +127,7 @@ class Tunnel:
                     text = said.read().decode(errors="replace").strip()
                     raise NodeError(f"{self._node}: No tunnel could be opened. {text}".strip())
                 time.sleep(_LOOK_PERIOD_S)
+        self.close()  # whoever has closed it may have seen the process before this one only
 
     def _supervise(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -145,7 +141,7 @@ class Tunnel:
             try:
                 self._open()
                 pause_s = _FIRST_PAUSE_S
-            except NodeError:
+            except (NodeError, OSError):  # such as: too many open files
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
@@ -155,7 +151,14 @@ def _close_input(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def _listed(ports: int | list[int]) -> list[int]:
+    return ports if isinstance(ports, list) else [ports]
+
+
+def _free_ports(n: int) -> list[int]:
+    """Find free ports of this machine; each is held until the last one is found, or two are one."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]

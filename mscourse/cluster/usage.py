@@ -15,11 +15,14 @@ from typing import Any
 
 _LOOK_PERIOD_S = 5.0
 
-# EC2 charges the first minute in any case, and then each second.
-_LEAST_CHARGED_S = 60.0
+#: EC2 charges the first minute in any case, and then each second.
+LEAST_CHARGED_S = 60
 
-# To stop takes a while, which costs, too.
-_STOPS_WITHIN_S = 180.0
+#: A node whose master is gone for so long stops: whoever is cut off for a moment comes back.
+WITHOUT_MASTER_S = 300.0
+
+# To stop takes a while, which costs, too: the nodes miss their master first, then all shut down.
+_STOPS_WITHIN_S = WITHOUT_MASTER_S + 120.0
 
 
 def cost_usd(bill: list[dict[str, Any]], now_s: float) -> float:
@@ -35,7 +38,7 @@ def cost_usd(bill: list[dict[str, Any]], now_s: float) -> float:
     total_usd = 0.0
     for each in bill:
         end_s = now_s if each["to_s"] is None else each["to_s"]
-        charged_s = max(end_s - each["from_s"], _LEAST_CHARGED_S)
+        charged_s = max(end_s - each["from_s"], LEAST_CHARGED_S)
         total_usd += (each["usd_per_hour"] or 0.0) * charged_s / 3600
     return total_usd
 
@@ -76,7 +79,8 @@ class Usage:
             return
         self._looked_s = now_s
         self._asking = threading.Thread(target=self._ask, daemon=True)
-        self._asking.start()
+        with contextlib.suppress(RuntimeError):  # there is no memory for one at the moment
+            self._asking.start()
 
     def _ask(self) -> None:
         # While the controller starts, or is started again, there is no answer.
@@ -116,6 +120,17 @@ class Usage:
                 spent_usd = cost_usd(bill, time.time())
                 return f"it has cost {spent_usd:.2f} USD of a budget of {self._budget_usd:g}"
         return ""
+
+    def close_bill(self) -> None:
+        """Note that all machines end now: what is stopped costs nothing until it starts again."""
+        now_s, bill = time.time(), self._read_bill()
+        closed = [{**each, "to_s": each["to_s"] or now_s} for each in bill]
+        if closed == bill:
+            return
+        with contextlib.suppress(OSError):  # the disk may be full; then it costs too much at worst
+            partial = self._bill.with_suffix(".new")
+            partial.write_text(json.dumps(closed), encoding="utf-8")
+            partial.replace(self._bill)
 
     def _read_bill(self) -> list[dict[str, Any]]:
         with contextlib.suppress(OSError, ValueError):

@@ -29,13 +29,18 @@ from mscourse.source import Ended, Item
 # A direct view hears of an engine's death after about so long.
 _NEWS_OF_DEATH_S = 0.05
 
+#: Per hour and node. A node that lives for less than a minute gets nothing done.
+MOST_INTERRUPTIONS = 60
+
 
 def check_number(name: str, value: float, *, at_least: float) -> None:
+    """Raise a ParameterError unless a number is finite and large enough."""
     if not (math.isfinite(value) and value >= at_least):
         raise ParameterError(f"{name} must be a number from {at_least:g} on; it is {value!r}.")
 
 
 def as_durations(durations_s: ArrayLike) -> NDArray[np.float64]:
+    """Make an array of seconds; raise a ParameterError if they cannot be durations."""
     known = np.asarray(durations_s, dtype=float)
     if known.ndim != 1 or not known.size or not np.isfinite(known).all() or known.min() < 0:
         raise ParameterError(
@@ -43,10 +48,6 @@ def as_durations(durations_s: ArrayLike) -> NDArray[np.float64]:
             f"it is {durations_s!r}."
         )
     return known
-
-
-#: Per hour and node. A node that lives for less than a minute gets nothing done.
-MOST_INTERRUPTIONS = 60
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,8 @@ class Batch:
 
 
 class Engine:
+    """An engine by its number: when it is free, and what it has."""
+
     __slots__ = ("batches", "free_s", "number")
 
     def __init__(self, number: int) -> None:
@@ -274,7 +277,8 @@ class Machine:
         return Engines(len(self._all), sorted(room))
 
     def send(self, engine: EngineId, function: bytes, items: Sequence[Item]) -> Future:
-        there, first, n, costs = self._all[engine], items[0][0], len(items), self._costs  # type: ignore[index]
+        there = self._all[engine]  # type: ignore[index]  # here, engines are numbers
+        first, n, costs = items[0][0], len(items), self._costs
         self._spend((costs.client_s_per_message + n * costs.client_s_per_item) / 2)
         self.n_messages += 1
         work_s = self._evaluations.work_s(first, n)

@@ -6,9 +6,8 @@
                                                                     │
                                                      hooks: on_running, on_ended, on_notice
 
-What it adds: errors on demand, answers that are lost, a history of spot prices, the price list,
-the current Ubuntu, tokens that make a call repeatable, checks that moto leaves out, and time:
-machines that boot slowly or never, that end slowly, and spot instances that are taken back.
+What it adds: errors on demand, answers that are lost, and time: machines that boot slowly or never,
+that end slowly, and spot instances that are taken back; and what `rig.ec2answers` has.
 """
 
 from __future__ import annotations
@@ -16,17 +15,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import json
 import os
 import re
 import threading
-import time
-import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from xml.sax.saxutils import escape
 
 # moto reads it when it is asked for images the first time: without, it has none, and is fast.
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
@@ -40,11 +35,21 @@ from moto.ec2.models.instances import StateReason
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-SECRET = "fake-secret-that-nobody-may-see"
-UBUNTU = {"x86_64": "ami-0000000000000a640", "arm64": "ami-0000000000000a4e0"}
+from rig.ec2answers import UBUNTU, Answers
+from rig.wire import (
+    NAMESPACE,
+    Call,
+    Parameters,
+    RefusedError,
+    Start,
+    error_text,
+    read_call,
+    reply,
+    snake,
+)
 
-_NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
-_MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
+SECRET = "fake-secret-that-nobody-may-see"
+
 _PENDING, _RUNNING, _SHUTTING_DOWN, _TERMINATED, _STOPPING, _STOPPED = 0, 16, 32, 48, 64, 80
 _STATES = {
     _PENDING: "pending",
@@ -55,38 +60,8 @@ _STATES = {
     _STOPPED: "stopped",
 }
 
-# USD per hour of a spot instance on an ordinary day in the first zone.
-_SPOT_USD = {"c5.xlarge": 0.07, "c5a.xlarge": 0.06, "m5.xlarge": 0.08, "c7g.xlarge": 0.05}
-_ZONES = ("a", "b", "c")
-_PRICE_HOURS = 6
-_PRICE_DAYS = 7
-_PAGE = 40
-
 # What it knows is elsewhere; to make it takes a second.
 _MOTO = DomainDispatcherApplication(create_backend_app)
-
-Parameters = Mapping[str, str]
-Start = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call that was made; the parameters are as they travel, ``Filter.1.Value.1``."""
-
-    action: str
-    parameters: Parameters
-
-    def tags(self, kind: str) -> dict[str, str]:
-        """The tags that things of this kind get by the call."""
-        for key, value in self.parameters.items():
-            if re.fullmatch(r"TagSpecification\.\d+\.ResourceType", key) and value == kind:
-                start = key.removesuffix("ResourceType") + "Tag."
-                names = [k for k in self.parameters if k.startswith(start) and k.endswith(".Key")]
-                return {
-                    self.parameters[name]: self.parameters[name.removesuffix("Key") + "Value"]
-                    for name in names
-                }
-        return {}
 
 
 @dataclass
@@ -100,14 +75,8 @@ class _Fault:
     is_answer_lost: bool
 
 
-class _RefusedError(Exception):
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code, self.message, self.status = code, message, status
-
-
 @dataclass(eq=False)
-class FakeEc2:
+class FakeEc2(Answers):
     """Use it in a ``with`` block, which also sets the environment so that boto3 finds it.
 
     Attributes
@@ -304,21 +273,21 @@ class FakeEc2:
         body = environ["wsgi.input"].read(length)
         environ["wsgi.input"] = io.BytesIO(body)
         is_json = "HTTP_X_AMZ_TARGET" in environ
-        call = _call(environ, body)
+        call = read_call(environ, body)
         with self._lock:
             self.calls.append(call)
         self.on_call(call)
         try:
             fault = self._next_fault(call)
             if fault is not None and not fault.is_answer_lost:
-                raise _RefusedError(fault.code, fault.message, fault.status)
+                raise RefusedError(fault.code, fault.message, fault.status)
             with self._lock:  # moto shows machines that it has made in part only
                 answer = self._answer(call, environ)
             if fault is not None:
-                raise _RefusedError(fault.code, fault.message, fault.status)
-        except _RefusedError as error:
-            return _reply(start, error.status, _error(error, is_json), is_json)
-        return _reply(start, *answer)
+                raise RefusedError(fault.code, fault.message, fault.status)
+        except RefusedError as error:
+            return reply(start, error.status, error_text(error, is_json), is_json)
+        return reply(start, *answer)
 
     def _next_fault(self, call: Call) -> _Fault | None:
         with self._lock:
@@ -331,10 +300,10 @@ class FakeEc2:
         return None
 
     def _answer(self, call: Call, environ: dict[str, Any]) -> tuple[int, bytes, bool]:
-        own = getattr(self, f"_answer_{_snake(call.action)}", None)
+        own = getattr(self, f"_answer_{snake(call.action)}", None)
         if own is not None:
             return own(call.parameters)
-        check = getattr(self, f"_check_{_snake(call.action)}", None)
+        check = getattr(self, f"_check_{snake(call.action)}", None)
         if check is not None and (answer := check(call.parameters)) is not None:
             return 200, answer, False
         status, content = self._ask_moto(environ)
@@ -363,32 +332,14 @@ class FakeEc2:
         content = b"".join(_MOTO(environ, start))
         return int(got[0].split()[0]), content
 
-    # What moto does not answer
-
-    def _answer_get_parameter(self, asked: Parameters) -> tuple[int, bytes, bool]:
-        machine = re.search(r"/ubuntu/server/24\.04/stable/current/(\w+)/", asked["Name"])
-        if machine is None:
-            raise _RefusedError("ParameterNotFound", asked["Name"])
-        value = {"Name": asked["Name"], "Type": "String", "Version": 1}
-        value["Value"] = UBUNTU[_MACHINES[machine[1]]]
-        return 200, json.dumps({"Parameter": value}).encode(), True
-
-    def _answer_get_products(self, asked: Parameters) -> tuple[int, bytes, bool]:
-        if not self.on_demand_usd:
-            raise _RefusedError(
-                "AccessDeniedException", "not authorized to perform pricing:GetProducts"
-            )
-        filters = {each["Field"]: each["Value"] for each in json.loads(asked["Filters"])}
-        usd = self.on_demand_usd.get(filters["instanceType"])
-        products = [] if usd is None else [_product(usd), _product(0.0)]
-        return 200, json.dumps({"FormatVersion": "aws_v1", "PriceList": products}).encode(), True
+    # Machines that come and go
 
     def _answer_terminate_instances(self, asked: Parameters) -> tuple[int, bytes, bool]:
         """End instances when they have shut down, and not at once; none, if one is unknown."""
         ids = [value for key, value in asked.items() if key.startswith("InstanceId.")]
         known = {each.id: each for each in self._instances()}
         if missing := [each for each in ids if each not in known]:
-            raise _RefusedError(
+            raise RefusedError(
                 "InvalidInstanceID.NotFound", f"The instance IDs '{missing}' do not exist"
             )
         items = ""
@@ -403,93 +354,10 @@ class FakeEc2:
             )
         name = "TerminateInstancesResponse"
         text = (
-            f'<{name} xmlns="{_NAMESPACE}"><requestId>r</requestId><instancesSet>{items}'
+            f'<{name} xmlns="{NAMESPACE}"><requestId>r</requestId><instancesSet>{items}'
             f"</instancesSet></{name}>"
         )
         return 200, text.encode(), False
-
-    def _answer_describe_spot_price_history(self, asked: Parameters) -> tuple[int, bytes, bool]:
-        known = {each["InstanceType"] for each in self._backend.describe_instance_types()}
-        wanted = (value for key, value in asked.items() if key.startswith("InstanceType."))
-        types = [name for name in wanted if name in known]
-        since = datetime.fromisoformat(asked["StartTime"])
-        points = [
-            (name, self.region + letter, time_, usd)
-            for name in types
-            for letter in _ZONES
-            for time_, usd in self._spot_prices(name, self.region + letter, since)
-        ]
-        begin = int(asked.get("NextToken") or 0)
-        items = "".join(
-            f"<item><instanceType>{name}</instanceType>"
-            "<productDescription>Linux/UNIX</productDescription>"
-            f"<spotPrice>{usd:.6f}</spotPrice>"
-            f"<timestamp>{time_:%Y-%m-%dT%H:%M:%S.000Z}</timestamp>"
-            f"<availabilityZone>{zone}</availabilityZone></item>"
-            for name, zone, time_, usd in points[begin : begin + _PAGE]
-        )
-        after = str(begin + _PAGE) if begin + _PAGE < len(points) else ""
-        name = "DescribeSpotPriceHistoryResponse"
-        text = (
-            f'<{name} xmlns="{_NAMESPACE}"><requestId>r</requestId>'
-            f"<spotPriceHistorySet>{items}</spotPriceHistorySet><nextToken>{after}</nextToken></{name}>"
-        )
-        return 200, text.encode(), False
-
-    def _spot_prices(self, name: str, zone: str, since: datetime) -> list[tuple[datetime, float]]:
-        """The newest first, as EC2 does, to the one that held when the time began."""
-        place = _ZONES.index(zone[-1])
-        now = datetime.now(UTC).replace(microsecond=0)
-        prices = []
-        for hours in range(1, 24 * _PRICE_DAYS, _PRICE_HOURS):
-            wave = 1 + 0.15 * place + 0.1 * ((hours * 7919 + place * 31) % 17) / 17
-            usd = _SPOT_USD.get(name, 0.1) * wave
-            prices.append((now - timedelta(hours=hours), self.spot_usd.get((name, zone), usd)))
-            if prices[-1][0] <= since:
-                break
-        return prices
-
-    def spot_price(self, name: str, zone: str) -> float:
-        """The spot price now."""
-        return self._spot_prices(name, zone, datetime.now(UTC))[0][1]
-
-    # What moto does not check
-
-    def _check_run_instances(self, asked: Parameters) -> bytes | None:
-        token = asked.get("ClientToken", "")
-        if token in self._tokens:
-            before, answer = self._tokens[token]
-            if _without_signature(before) != _without_signature(asked):
-                raise _RefusedError("IdempotentParameterMismatch", "The token is of another call.")
-            return answer
-        if asked.get("KeyName") not in self._backend.key_pairs:
-            name = asked.get("KeyName")
-            raise _RefusedError("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
-        image = self._backend.amis.get(asked["ImageId"])
-        if image is None:
-            name = asked["ImageId"]
-            raise _RefusedError("InvalidAMIID.NotFound", f"The image id '[{name}]' does not exist")
-        type_ = asked["InstanceType"]
-        found = self._backend.describe_instance_types([type_])[0]
-        if image.architecture not in found["ProcessorInfo"]["SupportedArchitectures"]:
-            raise _RefusedError("InvalidParameterValue", "The architectures do not match.")
-        bid = asked.get("InstanceMarketOptions.SpotOptions.MaxPrice")
-        subnet = asked.get("NetworkInterface.1.SubnetId") or asked.get("SubnetId", "")
-        zone = self._backend.get_subnet(subnet).availability_zone
-        if bid is not None and float(bid) < self.spot_price(type_, zone):
-            raise _RefusedError(
-                "SpotMaxPriceTooLow", f"Your Spot request price of {bid} is too low."
-            )
-        return None
-
-    def _check_delete_security_group(self, asked: Parameters) -> bytes | None:
-        for instance in self._instances():
-            groups = {group.id for nic in instance.nics.values() for group in nic.group_set}
-            if instance.state != "terminated" and asked["GroupId"] in groups:
-                raise _RefusedError("DependencyViolation", "resource has a dependent object")
-        return None
-
-    # Machines that come and go
 
     @property
     def _backend(self) -> Any:
@@ -568,52 +436,12 @@ class _SilentHandler(WSGIRequestHandler):
         pass
 
 
-def _call(environ: Mapping[str, Any], body: bytes) -> Call:
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        asked = {
-            key: value if isinstance(value, str) else json.dumps(value)
-            for key, value in json.loads(body).items()
-        }
-        return Call(target.rpartition(".")[2], asked)
-    asked = dict(urllib.parse.parse_qsl(body.decode()))
-    return Call(asked.pop("Action", ""), asked)
-
-
-def _snake(action: str) -> str:
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", action).lower()
-
-
-def _reply(start: Start, status: int, content: bytes, is_json: bool) -> list[bytes]:
-    kind = "application/x-amz-json-1.1" if is_json else "text/xml"
-    start(f"{status} X", [("Content-Type", kind), ("Content-Length", str(len(content)))])
-    return [content]
-
-
-def _error(error: _RefusedError, is_json: bool) -> bytes:
-    if is_json:
-        return json.dumps({"__type": error.code, "message": error.message}).encode()
-    return (
-        f"<Response><Errors><Error><Code>{error.code}</Code><Message>{escape(error.message)}"
-        "</Message></Error></Errors><RequestID>r</RequestID></Response>"
-    ).encode()
-
-
-def _product(usd: float) -> str:
-    """An entry of the price list."""
-    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{usd:.10f}"}}
-    return json.dumps({"terms": {"OnDemand": {"a": {"priceDimensions": {"b": dimension}}}}})
-
-
 def _tags(instance: Any) -> dict[str, str]:
     return {each["key"]: each["value"] for each in instance.get_tags()}
 
 
 def _text(user_data: object) -> str:
     return base64.b64decode(str(user_data)).decode() if user_data else ""
-
-
-def _without_signature(asked: Parameters) -> dict[str, str]:
-    return {key: value for key, value in asked.items() if key not in ("Version", "Signature")}
 
 
 @contextlib.contextmanager
@@ -627,11 +455,3 @@ def _environment(values: Mapping[str, str], unset: Iterable[str]) -> Any:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def wait_until(is_so: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Wait for something that happens in another thread."""
-    deadline_s = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline_s, "it has not happened"
-        time.sleep(0.01)

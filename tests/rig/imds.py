@@ -18,7 +18,6 @@ Run as a program, with the file's path, in the network of an instance.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
@@ -37,7 +36,7 @@ def write_metadata(file: Path, metadata: Mapping[str, Any]) -> None:
     """Say what the service says from now on; a request sees all of it or nothing."""
     new = file.with_name(f"{file.name}.new")
     new.write_text(json.dumps(dict(metadata)))
-    os.replace(new, file)  # noqa: PTH105
+    new.replace(file)
 
 
 def update_metadata(file: Path, changes: Mapping[str, Any]) -> None:
@@ -87,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (its name there)
         pass
 
 
@@ -95,7 +94,7 @@ def main() -> None:
     """Serve until the machine ends."""
     _Handler.file = Path(sys.argv[1])
     service = ThreadingHTTPServer((ADDRESS, 80), _Handler)
-    print("It serves.", flush=True)  # noqa: T201
+    print("It serves.", flush=True)  # noqa: T201 (whoever has started it waits for that)
     service.serve_forever()
 
 

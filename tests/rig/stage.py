@@ -1,3 +1,4 @@
+# ruff: noqa: T201 (what is printed is for the chapter)
 """Where the chapter on clusters plays: a pretend EC2, or what is left of it on this computer.
 
 ::
@@ -138,7 +139,7 @@ class Stage:
 
         path = Path(picture).expanduser()
         if not path.exists() and self.why_not is not None:
-            print(f"There is no picture: {_not_run(self.why_not)}")  # noqa: T201
+            print(f"There is no picture: {_not_run(self.why_not)}")
             return None
         return SVG(filename=str(path))
 
@@ -185,8 +186,8 @@ class Stage:
 
     def _connect_here(self, name: str, **options: object) -> Here:
         assert self.why_not is not None
-        print(f"mscourse.cluster.connect: {_not_run(self.why_not)}")  # noqa: T201
-        print("Engines on this computer take their place.")  # noqa: T201
+        print(f"mscourse.cluster.connect: {_not_run(self.why_not)}")
+        print("Engines on this computer take their place.")
         if self._here is not None:
             self._here.close()
         self._here = Here(name, 3, self.home / ".stage")

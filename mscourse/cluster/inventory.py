@@ -1,0 +1,117 @@
+"""Which clusters there are: their nodes, who has them, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mscourse.cluster.hosts import HostsProvider
+from mscourse.cluster.nodes import Node, Provider, by_name
+from mscourse.cluster.remarks import did_you_mean
+from mscourse.cluster.services import NodeReport, Services
+from mscourse.cluster.settings import ClusterSettings, Config
+from mscourse.cluster.ssh import Ssh
+from mscourse.errors import ClusterError, NodeError
+
+
+class Inventory:
+    """The clusters of one configuration. There is no list of them here: providers are asked.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.ssh = Ssh(config.path.absolute().parent / "known_hosts")
+        self._providers: dict[str, Provider] = {}
+        self._owners: dict[str, Provider] = {}  # who has told of a node, by its id
+
+    def provider(self, settings: ClusterSettings) -> Provider:
+        """Give the provider of a template."""
+        kind = settings.provider
+        region = settings.region or ""
+        key = f"{kind} {region}" if kind == "ec2" else kind
+        if key not in self._providers:
+            if kind == "ssh":
+                self._providers[key] = HostsProvider(self.config, self.ssh)
+            else:
+                from mscourse.cluster.ec2 import Ec2Provider
+
+                self._providers[key] = Ec2Provider(self.config, settings)
+        return self._providers[key]
+
+    def nodes(self, cluster: str | None = None) -> list[Node]:
+        """List the nodes of a cluster, or of all."""
+        seen: dict[tuple[str, str], Node] = {}
+        providers = {id(each): each for each in map(self.provider, self.config.templates.values())}
+        for provider in providers.values():
+            for node in provider.nodes(cluster):
+                # A host may be in two templates, by two of its names. Two machines that are rented
+                # are two, also if both are called node003, as when two people add at the same time:
+                # one that is not listed would not be ended, either.
+                key = node.name if node.instance_type is None else node.id
+                if seen.setdefault((node.cluster, key), node) is node:
+                    self._owners[node.id] = provider
+        return sorted(seen.values(), key=lambda node: (node.cluster, *by_name(node)))
+
+    def silent(self) -> list[str]:
+        """Tell which hosts did not answer at the latest look, and why."""
+        hosts = [each for each in self._providers.values() if isinstance(each, HostsProvider)]
+        return [text for provider in hosts for text in provider.silent.values()]
+
+    def members(self, cluster: str) -> list[Node]:
+        """List the nodes of a cluster that must exist.
+
+        Raises
+        ------
+        ClusterError
+            If there is none of this name; with those that there are.
+        """
+        nodes = [node for node in self.nodes(cluster) if node.state != "terminated"]
+        if not nodes:
+            there = sorted({node.cluster for node in self.nodes()})
+            raise ClusterError(
+                f"There is no cluster {cluster!r}.{did_you_mean(cluster, there)} "
+                + (f"There are: {', '.join(there)}." if there else "There are none.")
+                + "".join(f"\n{text}" for text in self.silent())
+            )
+        return nodes
+
+    def settings_of(self, nodes: Sequence[Node]) -> ClusterSettings:
+        """Give the template that a cluster was started with."""
+        return self.config.template(nodes[0].template)
+
+    def let_me_in(self, nodes: Sequence[Node]) -> None:
+        """Have the firewall of a cluster know this machine's address, which may have changed."""
+        for provider, _ in self.by_owner(nodes):
+            provider.allow_me(nodes[0].cluster)
+
+    def by_owner(self, nodes: Iterable[Node]) -> list[tuple[Provider, list[Node]]]:
+        """Give nodes that were listed by who has them.
+
+        Not by their template: that may be of another region by now, or gone, and they have to end.
+        """
+        groups: dict[int, tuple[Provider, list[Node]]] = {}
+        for node in nodes:
+            owner = self._owners[node.id]
+            groups.setdefault(id(owner), (owner, []))[1].append(node)
+        return list(groups.values())
+
+    def services(self, cluster: str) -> Services:
+        """Give what runs on the nodes of a cluster."""
+        return Services(self.ssh, cluster)
+
+    def report(self, cluster: str) -> list[NodeReport]:
+        """Ask all nodes of a cluster what they say of themselves."""
+        nodes = self.members(cluster)
+        running = [node for node in nodes if node.state == "running"]
+        answers = self.ssh.each(running, self.services(cluster).status)
+        reports = []
+        for node in nodes:
+            answer = answers.get(node)
+            if isinstance(answer, NodeError):
+                reports.append(NodeReport(node, None, str(answer)))
+            else:
+                reports.append(NodeReport(node, answer))
+        return reports

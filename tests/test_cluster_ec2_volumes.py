@@ -1,0 +1,90 @@
+"""The disks of a cluster on EC2 that outlive it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rig.ec2 import FakeEc2
+from rig.rent import Rent, changes
+
+from mscourse.cluster.nodes import MASTER, Request
+from mscourse.cluster.settings import Volume
+from mscourse.errors import CloudError
+
+# Where `ec2` and `rent` come from.
+pytest_plugins = ["rig.rent"]
+
+
+def test_a_new_volume_is_of_the_master_and_outlives_the_cluster(ec2: FakeEc2) -> None:
+    volume = Volume("results", "/data", size_gb=20)
+    with Rent(ec2, volumes=(volume,)) as rent:
+        master, node = rent.launch(2)
+        (attached,) = rent.provider.attached_volumes(master)
+        assert (attached.device, attached.volume, attached.is_of_cluster) == (
+            "/dev/sdf",
+            volume,
+            True,
+        )
+        serial = attached.id.replace("-", "")
+        assert attached.paths[0] == f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}"
+        assert attached.paths[1:] == ("/dev/xvdf", "/dev/sdf")
+        assert rent.provider.attached_volumes(node) == ()
+        made = ec2._backend.volumes[attached.id]
+        assert made.encrypted
+        tags = {each["key"]: each["value"] for each in made.get_tags()}
+        assert tags["mscourse:cluster"] == "lab"
+        assert tags["mscourse:volume"] == "results"
+        assert tags["Name"] == "lab-results"
+        # More nodes can be added while the master has it.
+        rent.provider.launch(Request("lab", rent.settings, ["node002"]), rent.lines.append)
+        rent.provider.terminate(rent.provider.nodes("lab"), rent.lines.append)
+        rent.provider.clean_up("lab", rent.lines.append)
+        assert list(ec2._backend.volumes) == [attached.id]
+        assert f"The volume {attached.id} (20 GB) of lab stays" in rent.told()
+        # The next cluster of the name has it again, in its zone.
+        ec2.fail("RunInstances", "InsufficientInstanceCapacity", containing="c5.xlarge")
+        master, _ = rent.launch(2)
+        assert rent.provider.attached_volumes(master)[0].id == attached.id
+        assert (master.zone, master.instance_type) == ("us-east-1a", "c5a.xlarge")
+
+
+def test_a_volume_given_by_its_id_decides_the_zone_and_is_not_changed(ec2: FakeEc2) -> None:
+    theirs = ec2._backend.create_volume(size=50, zone_name="us-east-1c")
+    volume = Volume("mine", "/data", volume_id=theirs.id)
+    with Rent(ec2, volumes=(volume,)) as rent:
+        master, node = rent.launch(2, spot_bid=0.2)
+        assert master.zone == "us-east-1c"
+        assert node.zone == "us-east-1a"  # the cheapest
+        (attached,) = rent.provider.attached_volumes(master)
+        assert (attached.id, attached.volume, attached.is_of_cluster) == (theirs.id, volume, False)
+        with pytest.raises(CloudError, match=f"{theirs.id}.* is in-use, by {master.id}"):
+            rent.provider.plan(Request("other", rent.settings, [MASTER]))
+        rent.provider.terminate(rent.provider.nodes(), rent.lines.append)
+        rent.provider.clean_up("lab", rent.lines.append)
+    assert theirs.status == "available"
+    assert theirs.get_tags() == []
+
+
+def test_volumes_that_cannot_be_had_are_told_first(ec2: FakeEc2) -> None:
+    volumes = [ec2._backend.create_volume(size=8, zone_name=f"us-east-1{zone}") for zone in "ab"]
+    named = [Volume(f"v{n}", f"/v{n}", volume_id=each.id) for n, each in enumerate(volumes)]
+    missing = Volume("gone", "/x", volume_id="vol-0123456789abcdef0")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"volumes": tuple(named)}, "v0 is in us-east-1a, v1 is in us-east-1b"),
+        (
+            {"volumes": (named[0],), "availability_zones": ("us-east-1c",)},
+            "The volume of the master is in us-east-1a",
+        ),
+        ({"volumes": (missing,)}, "there is no such volume"),
+    ]
+    for settings, says in cases:
+        with Rent(ec2, **settings) as rent, pytest.raises(CloudError, match=says):
+            rent.launch()
+    assert not changes(ec2)
+
+
+def test_a_volume_that_cannot_be_attached_leaves_nothing_behind(ec2: FakeEc2) -> None:
+    ec2.fail("AttachVolume", "InvalidParameterValue", message="Not so.")
+    with Rent(ec2, volumes=(Volume("results", "/data", size_gb=20),)) as rent:
+        assert "Not so." in rent.refused()

@@ -1,0 +1,457 @@
+"""What becomes of machines whose start fails, whose template is gone, or that have lost others.
+
+The machines are only said to be there; the ssh that reaches them runs scripts on this computer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import wait_until
+
+from mscourse.cli import main
+from mscourse.cluster import commands, connection, services, tunnel
+from mscourse.cluster.bootstrap import Bootstrap
+from mscourse.cluster.connection import Cluster
+from mscourse.cluster.manager import Manager
+from mscourse.cluster.nodefiles import Status
+from mscourse.cluster.nodes import MASTER, Node
+from mscourse.cluster.services import NodeReport, Services
+from mscourse.cluster.settings import ClusterSettings, Config, Host
+from mscourse.cluster.ssh import Ssh
+from mscourse.errors import CloudError, ClusterError, NodeError, ParameterError
+
+SETTINGS = ClusterSettings("small", region="here", cluster_size=2)
+
+
+def node(name: str, number: int, **changes: object) -> Node:
+    return replace(
+        Node("room", name, f"i-{number}", Host("nowhere"), "running", "small", instance_type="c5"),
+        **changes,
+    )
+
+
+class Rented:
+    """A provider whose machines are a list."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.there = {each.id: each for each in nodes}
+        self.calls: list[str] = []
+        self.fails: dict[str, BaseException] = {}
+
+    def states(self) -> dict[str, str]:
+        return {each.id: each.state for each in self.there.values()}
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.fails:
+            raise self.fails.pop(name)
+
+    def _put(self, nodes, state: str) -> list[Node]:
+        put = [replace(each, state=state) for each in nodes]
+        self.there |= {each.id: each for each in put}
+        return put
+
+    def nodes(self, cluster=None):
+        return list(self.there.values())
+
+    def launch(self, request, progress):
+        self._call("launch")
+        return self._put([node(name, 100 + n) for n, name in enumerate(request.names)], "running")
+
+    def start(self, nodes, progress):
+        started = self._put(nodes, "running")
+        self._call("start")
+        return started
+
+    def stop(self, nodes, progress):
+        self._call("stop")
+        self._put(nodes, "stopped")
+
+    def terminate(self, nodes, progress):
+        self._call("terminate")
+        for each in nodes:
+            self.there.pop(each.id, None)  # EC2 does not mind what it does not know
+        progress("Terminating.")
+
+    def clean_up(self, cluster, progress):
+        self._call("clean_up")
+
+    def attached_volumes(self, node):
+        return ()
+
+
+class Said(Manager):
+    """A manager of machines that are only said to be there; to set them up may be made to fail."""
+
+    def __init__(self, folder: Path, *providers: Rented):
+        names = ["small", "other"][: len(providers)]
+        templates = {
+            name: replace(SETTINGS, name=name, region=f"r{n}") for n, name in enumerate(names)
+        }
+        super().__init__(Config(folder / "cluster.ini", templates=templates), self._tell)
+        self._providers = {f"ec2 r{n}": each for n, each in enumerate(providers)}
+        self.lines: list[str] = []
+        self.at_setting_up: BaseException | None = None
+        self.ssh.run = lambda *_, **__: ""
+
+    def _tell(self, line: str) -> None:
+        self.lines.append(line)
+
+    def _set_up(self, nodes, settings, master):
+        if self.at_setting_up is not None:
+            raise self.at_setting_up
+        return nodes
+
+    def start_all(self, size: int = 2) -> list[Node]:
+        return self.start(self.request("room", self.config.template("small"), size=size))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An ssh whose every node is this computer, with a home of its own."""
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/bash\nHOME="$NODE_HOME" exec bash -c "${@: -1}"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("NODE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return Ssh(tmp_path / "known_hosts")
+
+
+# -- starts that fail ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("problem", [NodeError("no ssh"), KeyboardInterrupt()])
+def test_a_start_that_fails_ends_what_it_has_started(tmp_path, problem):
+    rented = Rented()
+    manager = Said(tmp_path, rented)
+    manager.at_setting_up = problem
+    with pytest.raises(type(problem)):
+        manager.start_all()
+    assert rented.there == {}
+    assert rented.calls == ["launch", "terminate", "clean_up"]
+
+
+@pytest.mark.parametrize("at", ["terminate", "clean_up"])
+def test_ctrl_c_once_more_does_not_keep_it_from_ending_what_it_has_started(tmp_path, at):
+    rented = Rented()
+    manager = Said(tmp_path, rented)
+    manager.at_setting_up = KeyboardInterrupt()
+    rented.fails = {at: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        manager.start_all()
+    assert rented.there == {}
+    assert rented.calls[-1] == "clean_up"
+
+
+def test_what_cannot_be_taken_back_is_told_with_the_error(tmp_path):
+    rented = Rented()
+    manager = Said(tmp_path, rented)
+    manager.at_setting_up = NodeError("no ssh")
+    rented.fails = {"terminate": CloudError("no network")}
+    with pytest.raises(ClusterError, match=r"(?s)no ssh.*no network.*i-100.*i-101.*terminate room"):
+        manager.start_all()
+
+
+def test_a_start_whose_reader_has_gone_ends_what_it_has_started(tmp_path):
+    rented = Rented()
+    manager = Said(tmp_path, rented)
+
+    def break_off(line: str) -> None:
+        raise BrokenPipeError
+
+    manager._progress = break_off
+    manager.at_setting_up = BrokenPipeError()
+    with pytest.raises(BrokenPipeError):
+        manager.start_all()
+    assert rented.there == {}
+
+
+@pytest.mark.parametrize("at", ["start", "launch", "set up"])
+def test_a_stopped_cluster_that_does_not_start_is_stopped_again(tmp_path, at):
+    rented = Rented(*(node(name, n, state="stopped") for n, name in enumerate((MASTER, "node001"))))
+    manager = Said(tmp_path, rented)
+    if at == "set up":
+        manager.at_setting_up = NodeError("no ssh")
+    else:
+        rented.fails = {at: CloudError("no room")}
+    with pytest.raises(ClusterError, match="no "):
+        manager.start_all(size=3)
+    # Its disks are kept, and it costs no more than before; what is new is ended.
+    assert rented.states() == {"i-0": "stopped", "i-1": "stopped"}
+
+
+def test_a_terminal_that_is_closed_is_an_interruption(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Closed:
+        def request(self, *_, **__):
+            return self
+
+        def start(self, request):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(5)
+
+        @property
+        def config(self):
+            return Config(Path("x"), templates={"small": SETTINGS})
+
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: Closed())
+    assert main(["cluster", "start", "room"]) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# -- machines that nobody would end ----------------------------------------------------------------
+
+
+def test_machines_of_one_name_are_all_listed_and_all_ended(tmp_path, monkeypatch):
+    """Two people add a node at the same time, and both call it node001."""
+    rented = Rented(node(MASTER, 0), node("node001", 1), node("node001", 2))
+    manager = Said(tmp_path, rented)
+    assert [each.id for each in manager.members("room")] == ["i-0", "i-1", "i-2"]
+    monkeypatch.setattr(Services, "write_bill", lambda *_: None)
+    manager.remove("room", ["node001"], force=True)
+    assert list(rented.there) == ["i-0"]
+
+
+def test_two_threads_that_add_choose_names_of_their_own(tmp_path):
+    rented = Rented(node(MASTER, 0))
+    manager = Said(tmp_path, rented)
+    names: list[str] = []
+
+    def launch(request, progress):
+        time.sleep(0.2)  # it takes a while until a machine is listed
+        return rented._put([node(name, len(rented.there)) for name in request.names], "running")
+
+    rented.launch = launch
+    threads = [
+        threading.Thread(target=lambda: names.extend(n.name for n in manager.add("room", 1)))
+        for _ in range(2)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(names) == ["node001", "node002"]
+
+
+def test_a_cluster_ends_where_it_is_whatever_its_template_says_by_now(tmp_path):
+    """The region of its template has been changed since, or the template was renamed."""
+    empty, rented = Rented(), Rented(node(MASTER, 0), node("node001", 1))
+    manager = Said(tmp_path, empty, rented)
+    manager.terminate("room")
+    assert rented.there == {}
+    assert empty.calls == []
+    assert rented.calls == ["terminate", "clean_up"]
+
+
+@pytest.mark.parametrize("state", ["stopping", "stopped"])
+def test_a_cluster_whose_master_does_not_run_gets_no_nodes(tmp_path, state):
+    rented = Rented(node(MASTER, 0, state=state))
+    manager = Said(tmp_path, rented)
+    with pytest.raises(ClusterError, match=f"its master is {state}. Start it"):
+        manager.add("room", 1)
+    assert rented.calls == []
+    with pytest.raises(ClusterError, match="is stopped"):
+        manager.restart("room")
+    rented.there |= {"i-1": node("node001", 1)}
+    with pytest.raises(ClusterError, match="has lost its master"):
+        manager.restart("room")
+
+
+# -- nodes that are replaced -----------------------------------------------------------------------
+
+
+def report(name: str, state: str | None = "working", **changes: object) -> NodeReport:
+    status = None if state is None else Status(state=state, notice=changes.pop("notice", None))
+    return NodeReport(node(name, 0, **changes), status)
+
+
+@pytest.mark.parametrize(
+    ("lost", "n_lost"),
+    [
+        ({"state": "working"}, 0),
+        ({"state": "starting"}, 0),  # its engines start (again)
+        ({"state": None}, 0),  # it is being set up, or cut off for the moment
+        ({"state": "draining"}, 1),
+        ({"state": "drained"}, 1),
+        ({"state": "stopped"}, 1),
+        ({"state": "working", "notice": {"action": "terminate"}}, 1),
+    ],
+)
+def test_what_is_gone_or_will_be_is_replaced(lost, n_lost):
+    reports = [report(MASTER), report("node001"), report("node002", **lost)]
+    assert connection._n_lost(reports, 2) == n_lost
+    assert connection._n_lost(reports[:2], 2) == 1
+    gone = [*reports[:2], NodeReport(node("node002", 2, state="stopping"), None)]
+    assert connection._n_lost(gone, 2) == 1
+
+
+@pytest.mark.parametrize("state", [None, "stopped", "broken", "draining"])
+def test_nothing_is_replaced_while_the_master_does_not_work(state):
+    assert connection._n_lost([report(MASTER, state)], 2) == 0
+
+
+class Counted(Cluster):
+    """A cluster without a connection."""
+
+    def __init__(self, manager: object) -> None:
+        self.name = "room"
+        self._manager = manager
+        self._is_closing = threading.Event()
+        self._n_wanted = 2
+
+
+def test_what_the_user_removes_is_not_replaced_and_what_he_adds_is(tmp_path):
+    class Changes:
+        def add(self, *_):
+            return [node("node003", 3)]
+
+        def remove(self, cluster, names, *, force):
+            seen.append(cluster_of_user._n_wanted)
+            if "master" in names:
+                raise ParameterError("no")
+
+    seen: list[int] = []
+    cluster_of_user = Counted(Changes())
+    cluster_of_user.add(1)
+    assert cluster_of_user._n_wanted == 3
+    cluster_of_user.remove(["node001", "node002", "node002"])
+    assert seen == [1]  # already while they drain
+    with pytest.raises(ParameterError):
+        cluster_of_user.remove(["master"])
+    assert cluster_of_user._n_wanted == 1
+
+
+def test_nothing_is_sent_to_a_cluster_that_is_stopped():
+    class Stopped:
+        def members(self, cluster):
+            return [node(MASTER, 0, state="stopped")]
+
+    with pytest.raises(ClusterError, match="No node of 'room' is running"):
+        Counted(Stopped()).send(None)
+
+
+# -- what runs on nodes ----------------------------------------------------------------------------
+
+
+def test_only_splits_are_taken_to_nodes_that_come_later(here, tmp_path):
+    """A volume has a folder lost+found, and whoever likes puts other files beside the splits."""
+    data = tmp_path / "data"
+    assert Services(here, "room").sent(node(MASTER, 0), "~/data") == []
+    for name in ("lost+found", "digits-1", "notes"):
+        (data / name).mkdir(parents=True)
+    (data / "digits-1" / "manifest.json").write_text("{}")
+    (data / "results.csv").write_text("")
+    assert Services(here, "room").sent(node(MASTER, 0), "~/data") == ["digits-1"]
+    assert Services(here, "room").sent(node(MASTER, 0), str(data)) == ["digits-1"]
+
+
+def test_an_agent_that_hangs_is_ended_with_its_engines(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(services, "_STOPPED_WITHIN_S", 0.2)
+    folder = tmp_path / services.folder_of("room")
+    folder.mkdir(parents=True)
+    code = (
+        "import subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    agent = subprocess.Popen(
+        [sys.executable, "-c", code, "mscourse.cluster.agent"], stdout=subprocess.PIPE, text=True
+    )
+    with agent:
+        try:
+            engine = int(agent.stdout.readline())
+            (folder / "agent.lock").write_text(str(agent.pid))
+            Services(here, "room").stop(node(MASTER, 0))
+            assert agent.wait(10) == -signal.SIGKILL
+        finally:
+            agent.kill()  # or it would be waited for
+    assert wait_until(lambda: not Path(f"/proc/{engine}").exists() or is_zombie(engine))
+
+
+def is_zombie(pid: int) -> bool:
+    return " Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+@pytest.mark.timeout(30)
+def test_a_copy_that_complains_at_length_comes_to_its_end(here, tmp_path):
+    script = "head -c 300000 /dev/zero | tr '\\0' x >&2; echo copied"
+    here.relay(node(MASTER, 0), node("node001", 1), script, "cat >~/copy", does="it was copied")
+    assert (tmp_path / "copy").read_text() == "copied\n"
+    with pytest.raises(NodeError, match=r"(?s)master.*no such thing"):
+        here.relay(
+            node(MASTER, 0), node("node001", 1), "echo no such thing >&2; exit 3", "cat", does="it"
+        )
+
+
+# -- interruptions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(60)
+def test_an_interruption_ends_waiting_for_machines_that_boot(here, tmp_path, monkeypatch):
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\necho Connection refused >&2\nexit 255\n")
+    bootstrap = Bootstrap(here, replace(SETTINGS, start_timeout_s=600))
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        here.each([node(MASTER, 0)], lambda each: bootstrap.prepare(each, time.monotonic() + 50))
+    assert time.monotonic() - began_s < 20
+    # It was that call alone: the next one waits for a machine again.
+    answers = here.each(
+        [node(MASTER, 0)],
+        lambda each: here.run_when_up(each, "true", time.monotonic() + 1.5, does="it answered"),
+    )
+    assert isinstance(answers[node(MASTER, 0)], NodeError)
+    assert not here.is_cancelled
+    assert time.monotonic() - began_s > 2.4
+
+
+def test_an_interruption_in_one_thread_leaves_what_others_do(here):
+    done: list[dict[Node, object]] = []
+
+    def work() -> None:
+        done.append(
+            here.each([node(MASTER, 0)], lambda each: here.run(each, "sleep 2; echo yes", does="x"))
+        )
+
+    other = threading.Thread(target=work)
+    other.start()
+    assert wait_until(lambda: len(here._running) == 1)
+
+    def fail(each: Node) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        here.each([node("node001", 1)], fail)
+    other.join()
+    assert list(done[0].values()) == ["yes\n"]
+
+
+# -- the tunnel ------------------------------------------------------------------------------------
+
+
+def test_no_port_is_found_twice():
+    assert len(set(tunnel._free_ports(500))) == 500
+
+
+def test_a_tunnel_that_is_closed_while_it_opens_again_leaves_no_ssh(here, tmp_path, monkeypatch):
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\nexec cat\n")
+    connections = dict.fromkeys(tunnel._PORTS, 1) | {"interface": "tcp://10.0.0.1"}
+    monkeypatch.setattr(tunnel.Tunnel, "_supervise", lambda self: None)
+    opened = tunnel.Tunnel._open
+    monkeypatch.setattr(tunnel.Tunnel, "_open", lambda self: None)
+    way = tunnel.Tunnel(here, node(MASTER, 0), connections)
+    way.close()
+    opened(way)  # as when the other thread has just found that the connection is lost
+    assert way._process.poll() is not None
