@@ -7,8 +7,7 @@
 
 The pages go to ``book/_build/html``, and ``index.html`` there opens from the disk: nothing in it
 needs a network. Warnings are errors. When a cell fails, its traceback is shown, the other chapters
-are still tried, and the exit status is 1. At the end it says how long each page took to run. Pages
-that do not compare times or memory run two at a time, before the others: see ``ahead.py``.
+are still tried, and the exit status is 1. At the end it says how long each page took to run.
 
 What a chapter printed is kept from one build to the next as long as nothing changes that it may
 depend on: its own cells, the sources of ``mscourse``, the figures' code, the pretend machines of
@@ -84,7 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
         environment = _environment(ipython_dir)
         _warm_up(environment)
         try:
-            _run_ahead(environment)
             status = _run_jupyter_book(environment, verbose=options.verbose)
         finally:
             left_running = list(_stop_processes(ipython_dir))
@@ -158,7 +156,6 @@ def _fingerprint() -> str:
 def _sources() -> Iterator[Path]:
     """Give the files that a cell may read or import. The extensions change pages, not outputs."""
     yield BOOK / "build.py"
-    yield BOOK / "ahead.py"
     yield ROOT / "benchmarks" / "results.json"
     for folder in ("mscourse", "tests/rig", "book/figures"):
         yield from (ROOT / folder).rglob("*.py")
@@ -204,12 +201,6 @@ def _warm_up(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True
     )
-
-
-def _run_ahead(environment: Mapping[str, str]) -> None:
-    """Run some of the pages side by side; what fails fails again in the build, which tells why."""
-    command = [sys.executable, str(BOOK / "ahead.py"), str(CACHE)]
-    subprocess.run(command, env=environment, check=False, cwd=ROOT)
 
 
 def _run_jupyter_book(environment: Mapping[str, str], *, verbose: bool) -> int:
