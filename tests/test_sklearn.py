@@ -197,7 +197,8 @@ def test_evaluations_run_on_the_engines_and_the_refit_here(client):
     X, y = digits_data()
     search = GridSearchCV(Witness(), {"i": range(8)}, cv=3, engines=client).fit(X, y)
     pids = {search.cv_results_[f"split{i}_test_score"][j] for i in range(3) for j in range(8)}
-    assert pids == set(ask_engines(client, os.getpid).values())
+    # On a busy machine one engine may have done all of them before the other has begun.
+    assert pids <= set(ask_engines(client, os.getpid).values())
     assert search.best_estimator_.fit_pid_ == os.getpid()
     alone = GridSearchCV(Witness(), {"i": [0]}, engines=client, n_jobs=1).fit(X, y)
     assert alone.best_score_ == os.getpid()
