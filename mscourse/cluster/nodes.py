@@ -77,7 +77,7 @@ class Node:
         return self.name == MASTER
 
     def __str__(self) -> str:
-        where = self.id if self.host is None else f"{self.id}, {self.host}"
+        where = ", ".join(dict.fromkeys([self.id, str(self.host or self.id)]))
         return f"{self.name} ({where})"
 
 

@@ -43,6 +43,8 @@ _UNREACHABLE = "It cannot be reached by ssh."
 _LINES_SHOWN = 12
 
 _HINTS = (
+    ("No matching distribution", ("If it reaches no package index, name a folder of WHEELS, or a "
+     "NODE_PYTHON on the nodes that has all packages.")),
     ("Permission denied", "The host refuses the key: see KEYNAME, and the user in HOSTS."),
     ("timed out", ("Is it switched on, and does a firewall let you in? Your address may have "
      "changed: `mscourse cluster start` again lets the new one in.")),
@@ -212,9 +214,9 @@ class Ssh:
             errors.seek(0)
             said = errors.read()
         if sends.returncode:
-            raise _failure(source, does, sends.returncode, said)
+            raise failure(source, does, sends.returncode, said)
         if takes.returncode:
-            raise _failure(target, does, takes.returncode, takes.stderr)
+            raise failure(target, does, takes.returncode, takes.stderr)
 
     def rsync(
         self,
@@ -348,11 +350,12 @@ class Ssh:
             finally:
                 process.kill()
         if process.returncode:
-            raise _failure(node, does, process.returncode, said)
+            raise failure(node, does, process.returncode, said)
         return printed
 
 
-def _failure(node: Node, does: str, status: int, said: bytes) -> NodeError:
+def failure(node: Node, does: str, status: int, said: bytes) -> NodeError:
+    """Say that a command has failed on a node, before what, its last words, and what to do."""
     lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     text = "\n".join(f"  {line}" for line in lines[-_LINES_SHOWN:])
     hint = next((hint for sign, hint in _HINTS if sign in text), "")

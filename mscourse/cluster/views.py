@@ -43,7 +43,7 @@ def _row(node: Node) -> list[str]:
         node.name,
         node.state,
         str(node.host or "-"),
-        node.id,
+        "-" if node.id == str(node.host) else node.id,
         node.instance_type or "-",
         node.zone or "-",
         _how_paid(node),
