@@ -49,7 +49,8 @@ def main() -> int:
     python = FOLDER / "bin" / "python"
     if not (FOLDER / ".installed").exists():
         venv.create(FOLDER, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [python, "-m", "pip", "install", "--no-compile", "--quiet"]
+        pip += ["--disable-pip-version-check"]
         subprocess.run([*pip, *PACKAGES], check=True)
         (FOLDER / ".installed").touch()
     with tempfile.TemporaryDirectory(prefix="mscourse-plain-") as folder:

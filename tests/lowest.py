@@ -90,7 +90,15 @@ def make_environment(requires_python: str, pins: str) -> None:
     subprocess.run([interpreter, "-m", "venv", FOLDER], check=True)
     attempt = FOLDER / "attempt.txt"  # becomes lowest.txt when it is installed
     attempt.write_text(pins, encoding="utf-8")
-    pip = [FOLDER / "bin" / "python", "-m", "pip", "install", "--progress-bar", "off"]
+    pip = [
+        FOLDER / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--no-compile",
+        "--progress-bar",
+        "off",
+    ]
     pip += ["--disable-pip-version-check", "--constraint", attempt]
     command = [*pip, "--editable", f".[{','.join(EXTRAS)}]", *TOOLS]
     if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:

@@ -260,6 +260,12 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     assert steps[-1] == "make test"  # whoever reads the log finds its closing line at the end
 
 
+def test_what_a_change_does_not_run_is_run_at_night() -> None:
+    jobs = [(ROOT / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "nightly")]
+    marks = [re.findall(r"""PYTEST_ADDOPTS="-m '?([a-z ]+)""", job) for job in jobs]
+    assert marks == [["not long"], ["long"]]
+
+
 def test_hooks_are_local_and_their_tools_are_installed() -> None:
     (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert repository["repo"] == "local"
