@@ -39,6 +39,24 @@ def test_a_chapter_opens_and_closes_as_promised(page: str) -> None:
     assert source(page).split("\n## ")[-1].startswith("Key points\n\n- ")
 
 
+def seconds_to_read(page: str) -> float:
+    """How long a chapter takes without its exercises, as the page for instructors counts it."""
+    text = re.sub(r"^(`{3,4}){exercise}.*?^\1$", "", source(page), flags=re.M | re.S)
+    text = re.sub(r"^```{solution-start}.*?{solution-end}\n```$", "", text, flags=re.M | re.S)
+    cell = re.compile(r"^```{code-cell}[^\n]*\n(.*?)^```$", re.M | re.S)
+    n_lines = sum(bool(line.strip()) for code in cell.findall(text) for line in code.splitlines())
+    n_words = len(re.findall(r"\w+", cell.sub("", text)))
+    return n_words / 160 * 60 + 4 * n_lines + 8 * len(cell.findall(text))
+
+
+# Most of the capstone is done, not read.
+@pytest.mark.parametrize("page", [page for page in CHAPTERS if page != CAPSTONE])
+def test_the_minutes_of_a_chapter_are_those_of_its_length(page: str) -> None:
+    said = re.search(r"\*\*Time\*\*\n: (\d+) minutes to read and run", source(page))
+    assert said
+    assert int(said[1]) * 60 == pytest.approx(seconds_to_read(page), rel=0.2)
+
+
 @pytest.mark.parametrize("page", CHAPTERS)
 def test_a_chapter_takes_the_minutes_that_the_front_page_says(page: str) -> None:
     reading, exercises = re.search(
