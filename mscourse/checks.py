@@ -19,7 +19,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from mscourse.errors import ParameterError
-from mscourse.evaluation import SINGLE_METRIC, Evaluator, Params
+from mscourse.evaluation import SINGLE_METRIC, Params
+from mscourse.evaluator import Evaluator
 from mscourse.given import is_integer
 from mscourse.splits import Splits
 

@@ -17,7 +17,8 @@ from sklearn.base import is_classifier
 from mscourse import results
 from mscourse.checks import check_one_metric, checked_evaluator
 from mscourse.errors import ParameterError
-from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.evaluation import Evaluation, Params
+from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.pools import Engines

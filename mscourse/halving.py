@@ -31,7 +31,8 @@ from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
 from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
 from mscourse.checks import Scoring, check_callback, checked_evaluator, checked_seed
 from mscourse.errors import MSCourseError, ParameterError
-from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.evaluation import Evaluation, Outcome, Params
+from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
 from mscourse.handle import TOP_SHOWN, Search
 from mscourse.journal import Journal

@@ -14,7 +14,8 @@ from mscourse import results
 from mscourse.candidates import Candidates, Grid, are_same, grid_candidates, new_ones
 from mscourse.checks import check_parameter_names
 from mscourse.errors import MSCourseError, ParameterError
-from mscourse.evaluation import Evaluation, Evaluator, Params
+from mscourse.evaluation import Evaluation, Params
+from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
 from mscourse.given import is_integer
 from mscourse.journal import Journal

@@ -14,7 +14,8 @@ from sklearn.base import is_classifier
 from mscourse.asha import N_SAMPLES
 from mscourse.checks import check_count, check_parameter_names
 from mscourse.errors import ParameterError
-from mscourse.evaluation import Evaluator, Params
+from mscourse.evaluation import Params
+from mscourse.evaluator import Evaluator
 from mscourse.given import is_integer
 
 # Closer to 1 the rungs would hardly differ, and there would be hundreds.

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from mscourse.evaluation import Params
 from mscourse.log import Columns, Log
@@ -185,6 +184,8 @@ def cv_results(candidates: Sequence[Params], n_splits: int, done: Columns) -> di
 
 
 def _ranks(means: NDArray[np.float64]) -> NDArray[np.int32]:
+    from scipy.stats import rankdata  # half a second, and the report of a journal has no ranks
+
     if not len(means):
         return np.zeros(0, dtype=np.int32)
     worst = np.nanmin(means) - 1 if not np.isnan(means).all() else 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mscourse.errors import ParameterError
-from mscourse.evaluation import Evaluator
+from mscourse.evaluator import Evaluator
 from mscourse.identity import described, described_scorer
 from mscourse.journal import Journal, open_journal
 from mscourse.pools import EngineId

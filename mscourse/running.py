@@ -14,7 +14,8 @@ from IPython.core.getipython import get_ipython
 
 from mscourse import results
 from mscourse.errors import EvaluationError, NoEnginesError
-from mscourse.evaluation import Evaluation, Evaluator, Outcome, Params
+from mscourse.evaluation import Evaluation, Outcome, Params
+from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.journalfile import Entry

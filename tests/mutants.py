@@ -94,7 +94,7 @@ MUTANTS = (
            "            missing += awaited\n", "what is at work is taken for lost"),
     Mutant("storedfile", "            self._check_stamp(os.fstat(descriptor))\n", "",
            "altered data are not noticed"),
-    Mutant("evaluation", "        self.splits.check_unchanged()  # else", "        # else",
+    Mutant("evaluator", "        self.splits.check_unchanged()  # else", "        # else",
            "what was read from a file that was cut is believed"),
     Mutant("surroundings", "                os.chdir(folder)\n", "                pass\n",
            "an evaluation moves its engine"),

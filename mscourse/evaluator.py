@@ -1,0 +1,287 @@
+"""Fit one candidate on one split, and score it. Runs on the engine."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+import os
+import pickle
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sklearn
+from sklearn.base import clone
+
+from mscourse import footprint, prefixes, surroundings, timelimit
+from mscourse.errors import DamagedSplitsError
+from mscourse.evaluation import SINGLE_METRIC, Outcome, Params
+from mscourse.prefixes import Prefix
+from mscourse.seeds import own_generators, reseed
+from mscourse.split import Split
+from mscourse.splits import Splits
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Everything that the evaluations of a search have in common; sent to each engine.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Cloned for each evaluation.
+    splits : Splits
+        Travels as a path.
+    scorer : callable
+        Called as ``scorer(estimator, X, y)``; gives a number, or a dict of them, one per metric.
+    metrics : tuple of str
+        Names of the metrics as far as they are known before one is computed, first the one by which
+        candidates are ranked.
+    return_train_score : bool
+        Whether to score the train set too.
+    error_score : float
+        Score of an evaluation that fails.
+    seed : int
+        What the global random generators are seeded with, together with candidate and split.
+    fit_metadata, score_metadata : tuple of str
+        Names of the persisted metadata that ``fit`` and the scorer are given.
+    config : dict
+        The configuration of scikit-learn, as the client has it.
+    timeout_s : float or None
+        How long an evaluation may take.
+    prefix_cache_bytes : int
+        How much an engine may keep of what candidates share.
+    scores_by_predictions : bool
+        Whether the scorer sees only what the estimator predicts, so that it may be given the last
+        steps of a pipeline with transformed data.
+    """
+
+    estimator: Any
+    splits: Splits
+    scorer: Callable[..., float | Mapping[str, float]]
+    metrics: tuple[str, ...] = (SINGLE_METRIC,)
+    return_train_score: bool = True
+    error_score: float = math.nan
+    seed: int = 0
+    fit_metadata: tuple[str, ...] = ()
+    score_metadata: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=sklearn.get_config)
+    timeout_s: float | None = None
+    prefix_cache_bytes: int = 0
+    scores_by_predictions: bool = False
+    _latest: tuple[Params | None, bytes] = field(
+        default=(None, b""), init=False, repr=False, compare=False
+    )
+
+    def __call__(
+        self,
+        candidate: int,
+        params: Params,
+        split: int,
+        n_train: int | None = None,
+        prefix: Prefix = (),
+    ) -> Outcome:
+        """Evaluate one candidate on one split, or on the first ``n_train`` rows of its train set.
+
+        An evaluation that raises becomes a record with its error. The arrays are mapped anew each
+        time, copy-on-write, so that what an estimator does to them ends with the evaluation.
+
+        Raises
+        ------
+        DamagedSplitsError
+            If the data are not what was written. Then no evaluation can be what it should.
+        """
+        if self.timeout_s is None:
+            return self._evaluate(candidate, params, split, n_train, prefix)
+        started_at_s = time.time()
+        try:
+            outcome: Outcome = timelimit.call(
+                self._evaluate, (candidate, params, split, n_train, prefix), self.timeout_s
+            )
+            return outcome
+        except timelimit.StoppedError as stopped:
+            return self.failed(str(stopped), split, n_train, started_at_s, stopped.elapsed_s)
+
+    def _evaluate(
+        self, candidate: int, params: Params, split: int, n_train: int | None, prefix: Prefix
+    ) -> Outcome:
+        started_at_s = time.time()
+        began_s = time.perf_counter()
+        chosen = self.splits[split]
+        work = _Work(self, candidate, chosen, n_train)
+        watch = footprint.watch()
+        error = error_traceback = None
+        try:
+            with surroundings.restored(), own_generators, sklearn.config_context(**self.config):
+                work.do(params, prefix)
+        except DamagedSplitsError:
+            raise  # no fault of the candidate: it must not be counted as its failure
+        except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
+            error = f"{type(raised).__name__}: {raised}"
+            error_traceback = traceback.format_exc()
+        finally:  # also if it is raised: nobody else would end the watch
+            peak_bytes = watch.end()
+        self.splits.check_unchanged()  # else it may have read anything, and nobody would know
+        host, pid = _here()
+        return Outcome(
+            n_train=chosen.n_train if n_train is None else n_train,
+            metrics=tuple(work.test_scores) if error is None else self.metrics,
+            test_scores=tuple(work.test_scores.values()) if error is None else (),
+            train_scores=tuple(work.train_scores.values()) if error is None else (),
+            fit_time_s=work.fit_time_s,
+            score_time_s=work.score_time_s,
+            error=error,
+            error_traceback=error_traceback,
+            started_at_s=started_at_s,
+            elapsed_s=time.perf_counter() - began_s,
+            peak_anonymous_bytes=peak_bytes,
+            host=host,
+            pid=pid,
+        )
+
+    def unfitted(self, params: Params) -> Any:
+        """Give an unfitted estimator with these parameters.
+
+        The splits of a candidate follow each other, and to copy its estimator by pickle takes a
+        tenth of the time of clone and set_params, which inspect signatures: 10 us, not 110.
+        """
+        known, pickled = self._latest
+        if known is not params:
+            # The values are cloned too: one may be an estimator that the fit would change.
+            estimator = clone(self.estimator).set_params(**clone(dict(params), safe=False))
+            try:
+                pickled = pickle.dumps(estimator)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                return estimator  # of a class that lives in a notebook
+            object.__setattr__(self, "_latest", (params, pickled))
+        return pickle.loads(pickled)
+
+    def failed(
+        self,
+        error: str,
+        split: int,
+        n_train: int | None = None,
+        started_at_s: float = math.nan,
+        elapsed_s: float = math.nan,
+    ) -> Outcome:
+        """Record an evaluation that did not come to its end, so that it could not say anything."""
+        host, pid = ("", 0) if math.isnan(started_at_s) else _here()
+        return Outcome(
+            n_train=self.splits[split].n_train if n_train is None else n_train,
+            metrics=self.metrics,
+            test_scores=(),
+            train_scores=(),
+            fit_time_s=math.nan,
+            score_time_s=math.nan,
+            error=error,
+            error_traceback=None,
+            started_at_s=started_at_s,
+            elapsed_s=elapsed_s,
+            peak_anonymous_bytes=None,
+            host=host,
+            pid=pid,
+        )
+
+    def scores(
+        self, estimator: Any, X: Any, y: Any, metadata: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Score by all metrics, first by the one that ranks."""
+        targets = () if y is None else (y,)
+        found = self.scorer(estimator, X, *targets, **metadata)
+        by_name = found if isinstance(found, Mapping) else {SINGLE_METRIC: found}
+        for name, score in by_name.items():
+            if not isinstance(score, numbers.Number):
+                raise TypeError(f"scoring must give a number, not {name}={score!r}.")
+        first = self.metrics[0]
+        if first == SINGLE_METRIC and by_name:  # a callable names them only now
+            first = next(iter(by_name))
+        if first not in by_name:
+            raise TypeError(f"scoring gives {', '.join(by_name)}, but not {first!r} to rank by.")
+        return {name: float(by_name[name]) for name in dict.fromkeys([first, *by_name])}
+
+
+class _Work:
+    """One evaluation as far as it has come: what it has found when something raises counts too."""
+
+    def __init__(
+        self, evaluator: Evaluator, candidate: int, split: Split, n_train: int | None
+    ) -> None:
+        self._evaluator = evaluator
+        self._candidate = candidate
+        self._split = split
+        self._n_train = n_train
+        self.fit_time_s = self.score_time_s = 0.0
+        self.test_scores: dict[str, float] = {}
+        self.train_scores: dict[str, float] = {}
+
+    def do(self, params: Params, prefix: Prefix) -> None:
+        if prefix:
+            try:
+                self._fit_and_score(self._evaluator.unfitted(params), prefix)
+                return
+            except Exception:  # noqa: BLE001, S110  # whatever it is, it may be the sharing
+                # Data that are shared cannot be written to, and an estimator may want to. So it is
+                # done once more by itself, and what is raised then is its own.
+                pass
+            finally:
+                prefixes.release()
+        self._fit_and_score(self._evaluator.unfitted(params), ())
+
+    def _fit_and_score(self, estimator: Any, prefix: Prefix) -> None:
+        evaluator = self._evaluator
+        X_train, y_train, X_test, y_test = self._split.load(n_train=self._n_train)
+        in_train, in_test = self._metadata()
+        of_fit = _only(evaluator.fit_metadata, in_train)
+        of_test = _only(evaluator.score_metadata, in_test)
+
+        start_s = time.perf_counter()
+        shared = None
+        if prefix:
+            place = (self._split.splits.token, self._split.index, self._n_train or 0)
+            shared = prefixes.fitted(evaluator, place, estimator, prefix, X_train, y_train)
+            fitted, X_fit = shared.rest(estimator), shared.fit_data
+        else:
+            fitted, X_fit = estimator, X_train
+        reseed(evaluator.seed, self._candidate, self._split.index)
+        try:
+            fitted.fit(X_fit, **of_fit) if y_train is None else fitted.fit(X_fit, y_train, **of_fit)
+        finally:
+            self.fit_time_s = time.perf_counter() - start_s
+
+        def score(part: str, X: Any, y: Any, metadata: Mapping[str, Any]) -> dict[str, float]:
+            if shared is None:
+                return evaluator.scores(estimator, X, y, metadata)
+            if evaluator.scores_by_predictions:
+                return evaluator.scores(fitted, shared.transformed(part, X), y, metadata)
+            return evaluator.scores(shared.whole(fitted), X, y, metadata)
+
+        start_s = time.perf_counter()
+        test_scores = score("test", X_test, y_test, of_test)
+        self.score_time_s = time.perf_counter() - start_s
+        if evaluator.return_train_score:
+            of_train = _only(evaluator.score_metadata, in_train)
+            self.train_scores = score("train", X_train, y_train, of_train)
+        self.test_scores = test_scores
+
+    def _metadata(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        if not self._evaluator.fit_metadata and not self._evaluator.score_metadata:
+            return {}, {}
+        return self._split.load_metadata(n_train=self._n_train)
+
+
+def _only(names: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metadata[name] for name in names}
+
+
+def _here() -> tuple[str, int]:
+    return _host_name(), os.getpid()
+
+
+@functools.cache
+def _host_name() -> str:
+    """Name the host; asked once, since a look-up takes long."""
+    return socket.gethostname()
