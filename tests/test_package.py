@@ -83,6 +83,7 @@ def test_every_error_is_below_the_root():
         ("import mscourse", ["sklearn", "pandas", "matplotlib", "ipyparallel", "boto3"]),
         ("import mscourse; mscourse.engines_memory", ["sklearn", "pandas", "matplotlib"]),
         ("import mscourse; mscourse.read_journal", ["sklearn", "pandas", "scipy.stats"]),
+        ("import mscourse.cluster.commands", ["sklearn", "pandas", "ipyparallel", "boto3"]),
         ("import mscourse; mscourse.grid_search", ["matplotlib", "boto3"]),
     ],
 )

@@ -12,13 +12,16 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.services import folder_of, quoted_path
 from mscourse.cluster.ssh import Ssh
 from mscourse.errors import MSCourseError
 from mscourse.manifest import read_manifest
-from mscourse.splits import Splits
+
+if TYPE_CHECKING:
+    from mscourse.splits import Splits
 
 # To read at 50 MB/s, which is a slow disk.
 _SLOWEST_BYTES_PER_S = 50e6
@@ -99,6 +102,8 @@ def _check(ssh: Ssh, node: Node, folder: str, n_bytes: int) -> None:
 
 def main() -> int:
     """Check the splits in the folder that is named on the command line."""
+    from mscourse.splits import Splits  # not needed by the commands, which import this
+
     folder = Path(sys.argv[1])
     try:
         Splits(folder, read_manifest(folder)).verify()
