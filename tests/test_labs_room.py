@@ -180,11 +180,12 @@ def test_each_notebook_is_one_row_whatever_is_wrong_with_it(
     assert found["'=1+2"] == ["01-toy", "0", "3", "1 2 3", "no answer at all"]
     assert found["mallory"][:2] == ["01-toy", ""]
     assert "did not run to its end" in found["mallory"][4]
-    assert "not JSON" in found["bob-01-toy"][4]
-    assert "'../../99-other', and there is none" in found["carl-01-toy"][4]
+    assert found["bob"][:2] == ["01-toy", ""]
+    assert found["bob"][4].startswith("bob-01-toy.ipynb is not a notebook, since it is not JSON")
+    assert "'../../99-other', and there is none" in found["carl"][4]
     assert "does not say which lab it is" in found["notes"][4]
-    assert "no file of its own" in found["eve-01-toy"][4]
-    assert "no file of its own" in found["fred-01-toy"][4]
+    assert "no file of its own" in found["eve"][4]
+    assert "no file of its own" in found["fred"][4]
 
     assert shown.err.count("runs on this machine, with your rights") == 1
     assert "[10/10]" in shown.err

@@ -475,6 +475,9 @@ def test_list_tells_how_far_one_is(
     assert listed() == "01-toy 5 min untouched Lab 1: A toy"
     answer(add="total = 6", sort="")
     assert listed() == "01-toy 5 min attempted, 1 of 3 Lab 1: A toy"
+    assert run("check", "01", "--course", lab.folder) == 1
+    capsys.readouterr()
+    assert listed() == "01-toy 5 min done, 1 of 3 Lab 1: A toy"
     lab.path.unlink()
     assert listed() == "01-toy 5 min missing Lab 1: A toy"
 

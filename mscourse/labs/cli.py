@@ -64,14 +64,20 @@ def list_labs(arguments: argparse.Namespace) -> int:
     """Print a line for each lab."""
     course = find_course(arguments)
     from mscourse.labs.notebook import exercises
+    from mscourse.labs.record import Record
 
+    record = Record(course)
     for lab in course.labs():
         minutes = lab.minutes()
         duration = "" if minutes is None else f"{minutes} min"
         try:
             answered = lab.n_answered(lab.attempt())
             total = len(exercises(lab.solution()))
-            state = f"attempted, {answered} of {total}" if answered else "untouched"
+            checked = record.find(lab)
+            if checked is None:
+                state = f"attempted, {answered} of {total}" if answered else "untouched"
+            else:
+                state = "solved" if checked.solved else f"done, {len(checked.done)} of {total}"
         except LabError:
             state = "unreadable" if lab.path.exists() else "missing"
         print(f"{lab.name:<20}  {duration:>7}  {state:<18}  {lab.title()}")

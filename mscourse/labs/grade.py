@@ -14,6 +14,7 @@ is not locked in, and what was said in :mod:`mscourse.labs.check` of code that d
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,7 +161,9 @@ def _row(
         )
     except Exception as error:  # noqa: BLE001 (of any kind: the notebook may be made for it)
         said = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-        remarks.append(said.replace(str(folder), "").partition("\n")[0][:300])
+        said = said.replace(f"{folder}{os.sep}", "")
+        remarks.append(said.partition("\n")[0][:300])
+        lab = lab or _named(course, path)
         name = "" if lab is None else lab.name
         return Row(_learner(folder, path, name), name, None, None, (), tuple(remarks), file)
     return Row(
@@ -185,10 +188,9 @@ def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
     written: Any = read_notebook(path).metadata.get("mscourse")
     name = written.get("lab") if isinstance(written, dict) else None
     if name is None:
-        named = [lab for lab in labs if path.stem.endswith(lab.name)]
-        if named:
+        if named := _named(course, path):
             remarks.append("the lab is known by the file's name only")
-            return named[0]
+            return named
         raise LabError("The notebook does not say which lab it is, and neither does its name.")
     for lab in labs:
         if lab.name == name:
@@ -197,6 +199,11 @@ def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
         f"It says that it is the lab {name!r:.60}, and there is none of that name. "
         f"The labs are {', '.join(lab.name for lab in labs)}."
     )
+
+
+def _named(course: Course, path: Path) -> Lab | None:
+    """Which lab the name of a file ends with, if any."""
+    return next((lab for lab in course.labs() if path.stem.endswith(lab.name)), None)
 
 
 def _learner(folder: Path, path: Path, lab_name: str) -> str:
