@@ -234,7 +234,7 @@ def test_the_search_finds_a_word(browser: Any) -> None:
             "!document.querySelector('#search-progress')?.textContent.includes('...')"
         )
         assert any("02-memory-mapping.html" in each.get_attribute("href") for each in found.all())
-        assert visit.faults() == []
+        assert visit.faults(COLOURS) + visit.faults(ALL_BUT_COLOURS) == []
         field = page.locator("main input[type=search]").first
         field.fill("nosuchwordinthebook")
         field.press("Enter")

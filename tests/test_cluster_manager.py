@@ -191,6 +191,7 @@ def test_a_stopped_cluster_that_does_not_start_is_stopped_again(tmp_path, at):
 
 
 def test_a_terminal_that_is_closed_is_an_interruption(monkeypatch, capsys):
+    hangs_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # with nohup it would be ignored
     before = signal.getsignal(signal.SIGTERM)
 
     class Closed:
@@ -206,7 +207,10 @@ def test_a_terminal_that_is_closed_is_an_interruption(monkeypatch, capsys):
             return Config(Path("x"), templates={"small": SETTINGS})
 
     monkeypatch.setattr(commands, "manager_of", lambda arguments: Closed())
-    assert main(["cluster", "start", "room"]) == 130
+    try:
+        assert main(["cluster", "start", "room"]) == 130
+    finally:
+        signal.signal(signal.SIGHUP, hangs_up)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
