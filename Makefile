@@ -47,8 +47,9 @@ labs: $(VENV)/.installed ## run the solutions, record them, and derive the labs
 	$(BIN)/mscourse lab build
 
 lab: $(VENV)/.installed ## open the labs in JupyterLab
-	# On the path, or `!ipcluster` in a notebook would not find it.
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir labs
+	# On the path, or `!ipcluster` in a notebook would not find it. The settings keep JupyterLab from
+	# asking each learner whether it may fetch news.
+	PATH="$(CURDIR)/$(BIN):$$PATH" JUPYTER_CONFIG_PATH="$(CURDIR)/.jupyter" $(BIN)/jupyter lab --notebook-dir labs
 
 wheels: $(VENV)/.installed ## fill wheels/ with what `make setup WHEELS=wheels` needs without a network
 	# The last two build the course's own package, which is installed from its folder.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ JUPYTER = ROOT / ".venv" / "bin" / "jupyter"
 START_TIMEOUT_S = 120
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """JupyterLab as `make lab` starts it, but without a browser, and with settings of its own."""
+    tmp_path = tmp_path_factory.mktemp("jupyterlab")
     require_system(None if JUPYTER.exists() else f"there is no {JUPYTER}: run `make setup`")
     folders = ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")
     more = ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
@@ -40,11 +42,7 @@ def server(tmp_path: Path) -> Iterator[dict[str, Any]]:
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             # The shell becomes JupyterLab, so that ending it ends that.
-            [
-                "bash",
-                "-c",
-                command.replace(" .venv/", "; export PATH; exec .venv/") + f" {options}",
-            ],
+            ["bash", "-c", f"{command.replace(' .venv/', ' exec .venv/')} {options}"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -79,3 +77,11 @@ def test_jupyterlab_opens_with_the_labs_and_the_panel_of_clusters(server: dict[s
         assert "CLUSTERS" in shown
         assert "NEW" in shown, "the button that starts one"
         page.close()
+
+
+def test_jupyterlab_asks_nobody_whether_it_may_fetch_news(server: dict[str, Any]) -> None:
+    setting = "lab/api/settings/@jupyterlab/apputils-extension:notification"
+    with urllib.request.urlopen(f"{server['url']}{setting}?token={server['token']}") as answer:
+        properties = json.load(answer)["schema"]["properties"]
+    assert properties["fetchNews"]["default"] == "false"
+    assert not properties["checkForUpdates"]["default"]
