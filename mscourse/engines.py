@@ -297,7 +297,7 @@ class ControllerWatch:
     def __init__(self, client: ipp.Client) -> None:
         self._client = client
         self._heard_of_s = time.monotonic()
-        self._question: threading.Thread | None = None
+        self._question: ControllerQuestion | None = None
 
     def heard(self) -> None:
         """Take note that something has come back."""
@@ -306,18 +306,38 @@ class ControllerWatch:
     def is_silent(self) -> bool:
         """Whether the controller owes an answer for too long; asks it if nothing came lately."""
         silence_s = time.monotonic() - self._heard_of_s
-        if self._question is not None and not self._question.is_alive():
+        if self._question is not None and not self._question.is_open:
             self._question = None
             self.heard()
         elif self._question is None and silence_s > _ASK_AFTER_SILENCE_S:
-            # In a thread, since an answer that does not come cannot be waited for with a limit.
-            self._question = threading.Thread(target=self._ask, daemon=True)
-            self._question.start()
+            self._question = ControllerQuestion(self._client)
         return self._question is not None and silence_s > _ASK_AFTER_SILENCE_S + _ANSWER_WITHIN_S
 
-    def _ask(self) -> None:
+
+class ControllerQuestion:
+    """Asks a controller what each engine has to do.
+
+    In a thread, since an answer that does not come cannot be waited for with a limit.
+
+    Attributes
+    ----------
+    answer : dict or None
+        What `ipyparallel.Client.queue_status` gives; None until it has come, or if nothing came.
+    """
+
+    def __init__(self, client: ipp.Client) -> None:
+        self.answer: dict[Any, Any] | None = None
+        self._thread = threading.Thread(target=self._ask, args=(client,), daemon=True)
+        self._thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer may still come."""
+        return self._thread.is_alive()
+
+    def _ask(self, client: ipp.Client) -> None:
         with contextlib.suppress(Exception):  # the client may be closed meanwhile
-            self._client.queue_status()
+            self.answer = client.queue_status()
 
 
 def warn_if_insecure(client: ipp.Client) -> None:

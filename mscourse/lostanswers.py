@@ -7,13 +7,13 @@ has. If that is less than the client waits for, twice in a row, the oldest of it
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import ipyparallel as ipp
+
+from mscourse.engines import ControllerQuestion
 
 # An answer is under way for far less than this, so that what is missing twice is not on its way.
 _ASK_PERIOD_S = 10.0
@@ -31,9 +31,8 @@ class LostAnswers:
         self._client = client
         self._awaited: dict[Hashable, list[Any]] = {}  # futures by engine, the oldest first
         self._asked_s = time.monotonic()
-        self._question: threading.Thread | None = None
+        self._question: ControllerQuestion | None = None
         self._asked_of: dict[Hashable, list[Any]] = {}
-        self._answer: dict[Any, Any] | None = None
         self._suspects: set[int] = set()
 
     def sent(self, engine: Hashable, future: Any) -> None:
@@ -52,30 +51,21 @@ class LostAnswers:
     def look(self) -> Sequence[Any]:
         """Give the futures that nothing will come of any more, each once."""
         if self._question is not None:
-            if self._question.is_alive():
+            if self._question.is_open:
                 return []
-            self._question = None
-            return self._compare()
+            answer, self._question = self._question.answer, None
+            return [] if answer is None else self._compare(answer)
         now_s = time.monotonic()
         if self._awaited and now_s - self._asked_s > _ASK_PERIOD_S:
             self._asked_s = now_s
             self._asked_of = {engine: list(futures) for engine, futures in self._awaited.items()}
-            self._answer = None
-            # In a thread, since an answer that does not come cannot be waited for with a limit.
-            self._question = threading.Thread(target=self._ask, daemon=True)
-            self._question.start()
+            self._question = ControllerQuestion(self._client)
         return []
 
-    def _ask(self) -> None:
-        with contextlib.suppress(Exception):  # the client may be closed meanwhile
-            self._answer = self._client.queue_status()
-
-    def _compare(self) -> Sequence[Any]:
-        if self._answer is None:
-            return []
+    def _compare(self, answer: Mapping[Any, Any]) -> Sequence[Any]:
         missing = []
         for engine, asked_of in self._asked_of.items():
-            has = self._answer.get(engine)
+            has = answer.get(engine)
             if has is None:
                 continue  # it has died, which is told in another way
             awaited = [each for each in asked_of if not each.done()]

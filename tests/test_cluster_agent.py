@@ -57,7 +57,7 @@ class Running:
     @property
     def status(self) -> nodefiles.Status:
         try:
-            return nodefiles.Status(**json.loads((self.folder / nodefiles.STATUS).read_text()))
+            return nodefiles.Status.read((self.folder / nodefiles.STATUS).read_text())
         except FileNotFoundError:
             return nodefiles.Status()
 

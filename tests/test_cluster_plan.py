@@ -256,7 +256,7 @@ def test_the_picture_has_a_line_for_each_kind_of_machine(ax):
     small = next(line for line in ax.lines if len(line.get_xdata()) == 3)
     assert list(small.get_xdata()) == [each.finish_s / 60 for each in made.rows[:3]]
     assert list(small.get_ydata()) == [each.cost_usd for each in made.rows[:3]]
-    assert ax.get_xlabel() == "time until the last result [minutes]"
+    assert ax.get_xlabel() == "time until the last result (minutes)"
     assert any(list(line.get_xdata()) == [60, 60] for line in ax.lines)
     assert any(list(line.get_ydata()) == [0.3, 0.3] for line in ax.lines)
     ax.figure.canvas.draw()
@@ -267,8 +267,8 @@ def test_a_limit_that_is_far_away_is_only_told(ax):
 
     made = Plan((row("a", 1, 600, 1.0), row("a", 2, 300, 1.1)), 1, 1.0, 0.0)
     time_against_cost(made, ax, deadline_s=1860, budget_usd=2)
-    assert ax.get_xlabel() == "time until the last result [minutes; deadline: 31]"
-    assert ax.get_ylabel() == "cost [USD]"
+    assert ax.get_xlabel() == "time until the last result (minutes; deadline: 31)"
+    assert ax.get_ylabel() == "cost (USD)"
     assert ax.get_xlim()[1] < 12
     assert [text.get_text() for text in ax.get_legend().get_texts()][1:] == ["budget"]
 
@@ -278,7 +278,7 @@ def test_the_axis_of_time_has_a_fitting_unit(ax, seconds, unit):
     from mscourse.plots.plans import time_against_cost
 
     time_against_cost(Plan((row("a", 1, seconds, 1.0),), 1, 1.0, 0.0), ax)
-    assert ax.get_xlabel().endswith(f"[{unit}]")
+    assert ax.get_xlabel().endswith(f"({unit})")
 
 
 def test_a_plan_without_rows_is_not_drawn(ax):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mscourse.cli import main
+from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.settings import Host
 from mscourse.cluster.ssh import failure
@@ -35,3 +37,26 @@ def test_what_ssh_or_pip_says_comes_with_what_to_do(status, said, advice):
     assert message.startswith("node001 (ada@lab01): ")
     assert advice in message.splitlines()[0]
     assert said.decode() in message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dashboard", "--every", "-1", "room"],
+        ["logs", "-n", "0", "room"],
+        ["addnode", "-s", "-2", "room"],
+        ["addnode", "-b", "0", "room"],
+        ["removenode", "--within", "nan", "room"],
+        ["run", "--timeout", "-5", "room", "hostname"],
+    ],
+)
+def test_a_number_that_must_be_positive_is_refused_at_once(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["cluster", *arguments])
+    assert caught.value.code == 2
+    assert f"{arguments[2]} is not a positive number" in capsys.readouterr().err
+
+
+def test_the_state_of_a_node_with_another_version_can_be_read():
+    status = Status.read('{"state": "working", "n_engines": 2, "colour_of_the_fan": "blue"}')
+    assert (status.state, status.n_engines) == ("working", 2)

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from mscourse.arguments import positive
 from mscourse.cluster.plancli import add_plan_command
 
 
@@ -78,7 +79,11 @@ def _add_life(commands: Any) -> None:
         "-c", "--template", metavar="TEMPLATE", help="which template (default: DEFAULT_TEMPLATE)"
     )
     start.add_argument(
-        "-s", "--size", type=int, metavar="N", help="nodes, the master included (CLUSTER_SIZE)"
+        "-s",
+        "--size",
+        type=positive(int),
+        metavar="N",
+        help="nodes, the master included (CLUSTER_SIZE)",
     )
     _bid(start, "SPOT_BID")
     start.add_argument(
@@ -127,7 +132,9 @@ def _add_size(commands: Any) -> None:
         old=["an"],
     )
     _name(add)
-    add.add_argument("-s", "--size", type=int, default=1, metavar="N", help="how many (1)")
+    add.add_argument(
+        "-s", "--size", type=positive(int), default=1, metavar="N", help="how many (1)"
+    )
     _bid(add, "as the cluster was started")
     _dry_run(add)
     remove = _add(
@@ -143,13 +150,22 @@ def _add_size(commands: Any) -> None:
         "nodes", nargs="*", metavar="NODE", help="such as node002 (default: the last one)"
     )
     remove.add_argument(
-        "-s", "--size", type=int, default=1, metavar="N", help="how many of the last ones (1)"
+        "-s",
+        "--size",
+        type=positive(int),
+        default=1,
+        metavar="N",
+        help="how many of the last ones (1)",
     )
     remove.add_argument(
         "-f", "--force", action="store_true", help="at once: what runs there is done elsewhere"
     )
     remove.add_argument(
-        "--within", type=float, default=10, metavar="MINUTES", help="the longest wait (10)"
+        "--within",
+        type=positive(float),
+        default=10,
+        metavar="MINUTES",
+        help="the longest wait (10)",
     )
 
 
@@ -173,12 +189,14 @@ def _add_looks(commands: Any) -> None:
     )
     _name(dashboard)
     dashboard.add_argument(
-        "--every", type=float, metavar="SECONDS", help="(default: REFRESH_INTERVAL)"
+        "--every", type=positive(float), metavar="SECONDS", help="(default: REFRESH_INTERVAL)"
     )
     logs = _add(commands, "logs", "logs", "show the ends of the logs of all nodes", "")
     _name(logs)
     logs.add_argument("--node", metavar="NODE", help="of this node only")
-    logs.add_argument("-n", "--lines", type=int, default=20, metavar="N", help="how many (20)")
+    logs.add_argument(
+        "-n", "--lines", type=positive(int), default=20, metavar="N", help="how many (20)"
+    )
 
 
 def _add_work(commands: Any) -> None:
@@ -201,7 +219,11 @@ def _add_work(commands: Any) -> None:
     run_ = _add(commands, "run", "run", "run a command on all nodes at once", "")
     run_.add_argument("--node", metavar="NODE", help="on this node only")
     run_.add_argument(
-        "--timeout", type=float, default=600, metavar="S", help="the longest it may take (600)"
+        "--timeout",
+        type=positive(float),
+        default=600,
+        metavar="S",
+        help="the longest it may take (600)",
     )
     _name(run_)
     run_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
@@ -273,7 +295,7 @@ def _bid(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "-b",
         "--bid",
-        type=float,
+        type=positive(float),
         metavar="USD",
         help=f"rent spot instances for at most so much per hour each (default: {default})",
     )

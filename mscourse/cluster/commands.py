@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mscourse.cluster import views
 from mscourse.cluster.config import find_config, read_config
@@ -24,9 +23,6 @@ from mscourse.cluster.table import CLUSTER, as_text
 from mscourse.cluster.template import template, write_template
 from mscourse.errors import ClusterError, NodeError, ParameterError
 from mscourse.extras import comes_with
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def load_config(arguments: argparse.Namespace) -> Config:
@@ -290,22 +286,14 @@ def spot_history(arguments: argparse.Namespace) -> int:
         print(f"{name}: no spot instances in {provider.region}.", file=sys.stderr)
     if arguments.plot and prices:
         with comes_with("notebook", "Pictures"):
+            from mscourse.plots.picture import picture
             from mscourse.plots.prices import spot_prices
 
         usd = {name: each.usd_per_hour for name, each in on_demand.items() if each.usd_per_hour}
-        save_picture(spot_prices(prices, on_demand_usd=usd), arguments.plot)
+        with picture(arguments.plot) as ax:
+            spot_prices(prices, ax, on_demand_usd=usd)
+        print(f"Drew {arguments.plot}.")
     return 1 if missing else 0
-
-
-def save_picture(ax: Axes, name: str) -> None:
-    """Save the figure of axes into a file."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    try:
-        figure.savefig(name, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"The picture {name} cannot be written: {error}") from error
-    print(f"Wrote {name}.", file=sys.stderr)
 
 
 @contextmanager

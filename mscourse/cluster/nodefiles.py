@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +102,9 @@ class Status:
     completed: int | None = None
     idle_s: float | None = None
     spent_usd: float | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Status:
+        """Read what a node wrote; it may have another version, whose further fields are dropped."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})

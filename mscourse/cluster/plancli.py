@@ -200,20 +200,9 @@ def _draw(
     from mscourse.extras import comes_with
 
     with comes_with("notebook", "Pictures"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from mscourse.plots.picture import picture
+        from mscourse.plots.plans import SIZE_IN, time_against_cost
 
-    from mscourse.errors import ParameterError
-    from mscourse.plots.plans import SIZE_IN, time_against_cost
-
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
-    FigureCanvasAgg(figure)
-    time_against_cost(made, figure.subplots(), deadline_s=deadline_s, budget_usd=budget_usd)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ParameterError(
-            f"The picture {path} cannot be written: {error}. Name a file in a folder that exists, "
-            "with an ending such as .png, .svg or .pdf."
-        ) from error
+    with picture(path, SIZE_IN) as ax:
+        time_against_cost(made, ax, deadline_s=deadline_s, budget_usd=budget_usd)
     print(f"Drew {path}.")

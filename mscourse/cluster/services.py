@@ -171,7 +171,7 @@ class Services:
     def status(self, node: Node) -> nodefiles.Status | None:
         """Ask a node what it says of itself; None if nothing runs there."""
         printed = self._run(node, _STATUS, "it told its state", timeout_s=20).strip()
-        return nodefiles.Status(**json.loads(printed)) if printed else None
+        return nodefiles.Status.read(printed) if printed else None
 
     def logs(self, node: Node, n_lines: int) -> str:
         """Fetch the last lines of each log of a node."""

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
+from mscourse.arguments import positive
 from mscourse.labs.sandbox import CELL_TIMEOUT_S
-
-
-def positive(kind: type[int] | type[float]) -> Any:
-    """Make a type of argument: a positive number of this kind."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-        return value
-
-    number.__name__ = kind.__name__  # argparse says it when the text is no number at all
-    return number
 
 
 def add_timeout(

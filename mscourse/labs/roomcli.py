@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mscourse.errors import LabError
 from mscourse.labs.needs import find_course, require_free
-from mscourse.labs.options import add_output, add_timeout, positive
+from mscourse.arguments import positive
+from mscourse.labs.options import add_output, add_timeout
 from mscourse.labs.sandbox import TOTAL_TIMEOUT_S
 
 if TYPE_CHECKING:

@@ -133,7 +133,7 @@ def _set_axis(
         set_log_scale(ax, which, values)
     else:
         getattr(ax, f"set_{which}lim")(0, 1.05 * max(values) or 1)  # 0: all may be for free
-    getattr(ax, f"set_{which}label")(f"{what} [{unit}]")
+    getattr(ax, f"set_{which}label")(f"{what} ({unit})")
     return drawn
 
 

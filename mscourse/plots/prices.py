@@ -74,6 +74,6 @@ def spot_prices(
             )
     ax.set_ylim(bottom=0)
     ax.set_xlabel("days from now")
-    ax.set_ylabel("price [USD per hour]")
+    ax.set_ylabel("price (USD per hour)")
     legend_above(ax, handles)
     return ax

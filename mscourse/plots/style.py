@@ -27,7 +27,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, AMBER)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 # As wide as a page's text. At half of it, 400 pixels, matplotlib's 10 points are still legible.
-_SIZE_IN = (6.4, 3.6)
+SIZE_IN = (6.4, 3.6)
 
 # About what an entry of a legend takes: its mark, the space to the next one, and each character.
 _ENTRY_IN, _CHARACTER_IN = 0.5, 0.075
@@ -45,7 +45,7 @@ _MOST_DECADES_WITH_2_AND_5 = 2.5
 _LEAST_WRITTEN_OUT, _MOST_WRITTEN_OUT = 1e-3, 1e5
 
 
-def axes_or_new(ax: Axes | None, size_in: tuple[float, float] = _SIZE_IN) -> Axes:
+def axes_or_new(ax: Axes | None, size_in: tuple[float, float] = SIZE_IN) -> Axes:
     """Take the axes that are given, or make a figure with new ones; put them into our style."""
     if ax is None:
         _, ax = plt.subplots(figsize=size_in, layout="constrained")
