@@ -28,7 +28,8 @@ _RECOMMENDED_CORES = 2
 # A controller with two engines listens on about this many ports of the loopback address.
 _NEEDED_PORTS = 20
 
-_EXTRAS_OF_THE_COURSE = ("notebook", "labs", "book")
+# To run the chapters and the labs. Those that publish the pages need more, from `make setup`.
+_EXTRAS_OF_THE_COURSE = ("notebook", "labs")
 
 
 @dataclass(frozen=True)

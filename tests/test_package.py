@@ -140,7 +140,8 @@ def test_the_doctor_finds_this_machine_well(capsys):
 
 def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
     needs = ["numpy>=99", "no-such-package-here", "joblib", "other; extra == 'unrelated'"]
-    needs += ["no-such-notebook; extra == 'labs'", "no-such-notebook; extra == 'book'"]
+    needs += ["no-such-notebook; extra == 'labs'", "no-such-book; extra == 'book'"]
+    needs += ["no-such-notebook; extra == 'notebook'"]
     monkeypatch.setattr(doctor.metadata, "requires", lambda _: needs)
     monkeypatch.setattr(doctor, "_NEEDED_MEMORY_BYTES", 10**18)
     monkeypatch.setattr(doctor, "_NEEDED_DISK_BYTES", 10**18)
@@ -155,6 +156,7 @@ def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
     ):  # fmt: skip
         assert advice in report
     assert "joblib" not in report
+    assert "no-such-book" not in report
     assert "other" not in report.replace("close other", "")
 
 

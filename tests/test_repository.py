@@ -20,6 +20,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from mscourse import doctor
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 
@@ -123,6 +125,13 @@ def test_binder_is_given_what_the_labs_need() -> None:
     assert named.samefile(ROOT / "constraints.txt")
     (extra,) = re.fullmatch(r"--editable \.\[(\w+)\]", editable).groups()
     assert extra in project()["optional-dependencies"]
+    # `postBuild` ends with a doctor, and what that misses ends the build.
+    assert "mscourse doctor" in read("binder/postBuild")
+    own = project()["optional-dependencies"][extra]
+    brought = {
+        name for each in map(Requirement, own) if each.name == "mscourse" for name in each.extras
+    }
+    assert set(doctor._EXTRAS_OF_THE_COURSE) <= {extra, *brought}
     version = read("binder/runtime.txt").strip().removeprefix("python-")
     assert Version(version) in SpecifierSet(project()["requires-python"])
     assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
