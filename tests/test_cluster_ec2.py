@@ -19,9 +19,10 @@ from rig.rent import KEY, SETTINGS, Rent
 
 from mscourse.cluster import ec2instances, ec2launch, ec2network
 from mscourse.cluster.ec2 import Ec2Provider
-from mscourse.cluster.nodes import Provider, Request
+from mscourse.cluster.manager import Manager
+from mscourse.cluster.nodes import Node, Provider, Request
 from mscourse.cluster.settings import AwsInfo, Config, Host, Key, Secret, Volume
-from mscourse.errors import CloudError
+from mscourse.errors import CloudError, ClusterError
 
 # Where `ec2` and `rent` come from.
 pytest_plugins = ["rig.rent"]
@@ -472,6 +473,33 @@ def test_the_default_template_tells_the_region(ec2: FakeEc2) -> None:
     provider = Ec2Provider(Config(Path("cluster.ini"), templates={"small": template}))
     assert provider.region == "eu-west-1"
     provider.close()
+
+
+def test_a_cluster_in_a_region_that_no_template_names_is_found_and_ended(
+    rent: Rent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rent.launch(1)
+    elsewhere = dataclasses.replace(SETTINGS, region="us-west-2")
+    manager = Manager(Config(Path("cluster.ini"), templates={"small": elsewhere}), print)
+    try:
+        with pytest.raises(ClusterError, match="list --all-regions"):
+            manager.members("lab")
+        manager.look_in_all_regions()
+        (node,) = manager.members("lab")
+        assert node.zone == "us-east-1a"
+
+        def is_closed(_: str | None) -> list[Node]:
+            raise CloudError("This account may not.")
+
+        closed = manager._elsewhere["eu-west-1"]
+        monkeypatch.setattr(closed, "nodes", is_closed)
+        assert manager.nodes() == [node]
+        assert manager.silent() == ["eu-west-1 could not be looked into. This account may not."]
+        manager.terminate("lab")
+        assert rent.provider.nodes() == []
+    finally:
+        for each in manager._providers.values():
+            each.close()
 
 
 def test_hooks_tell_when_machines_come_and_go(rent: Rent) -> None:

@@ -111,6 +111,7 @@ def _add_life(commands: Any) -> None:
     terminate.add_argument(
         "-y", "--yes", "-c", "--confirm", action="store_true", help="do not ask for the name"
     )
+    _all_regions(terminate)
     restart = _add(
         commands,
         "restart",
@@ -170,7 +171,7 @@ def _add_size(commands: Any) -> None:
 
 
 def _add_looks(commands: Any) -> None:
-    _add(
+    list_ = _add(
         commands,
         "list",
         "list_clusters",
@@ -178,6 +179,7 @@ def _add_looks(commands: Any) -> None:
         "",
         old=["listclusters", "lc"],
     )
+    _all_regions(list_)
     status = _add(commands, "status", "status", "show what a cluster is doing", "Once.")
     _name(status)
     dashboard = _add(
@@ -298,6 +300,14 @@ def _bid(parser: argparse.ArgumentParser, default: str) -> None:
         type=positive(float),
         metavar="USD",
         help=f"rent spot instances for at most so much per hour each (default: {default})",
+    )
+
+
+def _all_regions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--all-regions",
+        action="store_true",
+        help="look in each region of the account, not only in those of the configuration",
     )
 
 

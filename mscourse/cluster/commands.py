@@ -105,6 +105,8 @@ def stop(arguments: argparse.Namespace) -> int:
 def terminate(arguments: argparse.Namespace) -> int:
     """End a cluster for good."""
     manager = manager_of(arguments)
+    if arguments.all_regions:
+        manager.look_in_all_regions()
     nodes = manager.members(arguments.name)
     if not arguments.yes:
         print("\n".join(views.list_of_clusters(nodes)), file=sys.stderr)
@@ -128,6 +130,8 @@ def restart(arguments: argparse.Namespace) -> int:
 def list_clusters(arguments: argparse.Namespace) -> int:
     """List all clusters."""
     manager = manager_of(arguments)
+    if arguments.all_regions:
+        manager.look_in_all_regions()
     print("\n".join(views.list_of_clusters(manager.nodes())))
     for line in manager.silent():
         print(line, file=sys.stderr)

@@ -86,6 +86,11 @@ class Ec2Provider:
         """Close the connections to AWS."""
         self._session.close()
 
+    def regions(self) -> list[str]:
+        """List the regions that the account can use."""
+        answer = self._session.call("describe_regions")
+        return sorted(each["RegionName"] for each in answer["Regions"])
+
     def nodes(self, cluster: str | None = None) -> list[Node]:
         """List the nodes of a cluster of this region, or of all; the master first."""
         return list_nodes(self._session, self._config, cluster)

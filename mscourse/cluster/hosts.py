@@ -51,6 +51,10 @@ class HostsProvider:
         #: Hosts that did not answer at the latest look, and why.
         self.silent: dict[str, str] = {}
 
+    def regions(self) -> Sequence[str]:
+        """There are none: hosts are where they are."""
+        return ()
+
     def nodes(self, cluster: str | None = None) -> list[Node]:
         """List the nodes; hosts that do not answer are in `silent` instead."""
         places = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from mscourse.cluster.hosts import HostsProvider
 from mscourse.cluster.nodes import Node, Provider, by_name
@@ -10,7 +11,7 @@ from mscourse.cluster.remarks import did_you_mean
 from mscourse.cluster.services import NodeReport, Services
 from mscourse.cluster.settings import ClusterSettings, Config
 from mscourse.cluster.ssh import Ssh
-from mscourse.errors import ClusterError, NodeError
+from mscourse.errors import CloudError, ClusterError, NodeError
 
 
 class Inventory:
@@ -25,6 +26,8 @@ class Inventory:
         self.config = config
         self.ssh = Ssh(config.path.absolute().parent / "known_hosts")
         self._providers: dict[str, Provider] = {}
+        self._elsewhere: dict[str, Provider] = {}  # regions that no template names
+        self._refusals: dict[str, str] = {}  # why one of those could not be looked into
         self._owners: dict[str, Provider] = {}  # who has told of a node, by its id
 
     def provider(self, settings: ClusterSettings) -> Provider:
@@ -41,12 +44,26 @@ class Inventory:
                 self._providers[key] = Ec2Provider(self.config, settings)
         return self._providers[key]
 
+    def look_in_all_regions(self) -> None:
+        """List from now on what is in any region of the account, also if no template names it."""
+        templates = self.config.templates.values()
+        rented = [each for each in templates if each.provider == "ec2"] or [ClusterSettings("")]
+        known = {self.provider(each) for each in rented}
+        for region in self.provider(rented[0]).regions():
+            provider = self.provider(replace(rented[0], region=region))
+            if provider not in known:
+                self._elsewhere[region] = provider
+
     def nodes(self, cluster: str | None = None) -> list[Node]:
         """List the nodes of a cluster, or of all."""
         seen: dict[tuple[str, str], Node] = {}
         providers = {id(each): each for each in map(self.provider, self.config.templates.values())}
-        for provider in providers.values():
-            for node in provider.nodes(cluster):
+        listed = [(each, each.nodes(cluster)) for each in providers.values()]
+        listed += [
+            (each, self._nodes_in(region, cluster)) for region, each in self._elsewhere.items()
+        ]
+        for provider, its_nodes in listed:
+            for node in its_nodes:
                 # A host may be in two templates, by two of its names. Two machines that are rented
                 # are two, also if both are called node003, as when two people add at the same time:
                 # one that is not listed would not be ended, either.
@@ -55,10 +72,20 @@ class Inventory:
                     self._owners[node.id] = provider
         return sorted(seen.values(), key=lambda node: (node.cluster, *by_name(node)))
 
+    def _nodes_in(self, region: str, cluster: str | None) -> list[Node]:
+        """List the nodes in a region that may be closed to this account."""
+        self._refusals.pop(region, None)
+        try:
+            return self._elsewhere[region].nodes(cluster)
+        except CloudError as error:
+            self._refusals[region] = f"{region} could not be looked into. {error}"
+            return []
+
     def silent(self) -> list[str]:
-        """Tell which hosts did not answer at the latest look, and why."""
+        """Tell which hosts and regions did not answer at the latest look, and why."""
         hosts = [each for each in self._providers.values() if isinstance(each, HostsProvider)]
-        return [text for provider in hosts for text in provider.silent.values()]
+        texts = [text for provider in hosts for text in provider.silent.values()]
+        return [*texts, *self._refusals.values()]
 
     def members(self, cluster: str) -> list[Node]:
         """List the nodes of a cluster that must exist.
@@ -74,9 +101,16 @@ class Inventory:
             raise ClusterError(
                 f"There is no cluster {cluster!r}.{did_you_mean(cluster, there)} "
                 + (f"There are: {', '.join(there)}." if there else "There are none.")
+                + self._where_else()
                 + "".join(f"\n{text}" for text in self.silent())
             )
         return nodes
+
+    def _where_else(self) -> str:
+        rents = any(each.provider == "ec2" for each in self.config.templates.values())
+        if not rents or self._elsewhere:
+            return ""
+        return " In regions that no template names, `mscourse cluster list --all-regions` looks."
 
     def settings_of(self, nodes: Sequence[Node]) -> ClusterSettings:
         """Give the template that a cluster was started with."""

@@ -128,6 +128,9 @@ class Step:
 class Provider(Protocol):
     """Where machines come from."""
 
+    def regions(self) -> Sequence[str]:
+        """List the regions in which there may be machines; none if there is but one place."""
+
     def nodes(self, cluster: str | None = None) -> list[Node]:
         """List the nodes of a cluster, or of all; the master first, the others by name.
 
