@@ -244,6 +244,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("BOOK_")}
 
 
+@pytest.mark.long
 def test_pages_name_an_address_only_where_one_is_given(tmp_path: Path) -> None:
     """One project each: with addresses, and without."""
     pages = build_small_project(tmp_path / "without", {})

@@ -10,7 +10,7 @@ import pytest
 
 # Faults of many kinds in less than a minute.
 SEED = 26
-N_FAULTS = 14
+N_FAULTS = 8
 
 
 @pytest.mark.timeout(600)
@@ -19,7 +19,7 @@ def test_nothing_is_lost_whatever_happens():
     ended = subprocess.run(
         [
             *(sys.executable, str(program), "--seed", str(SEED), "--faults", str(N_FAULTS)),
-            *("--gap", "0.8", "--evaluations", "1400"),
+            *("--gap", "0.8", "--evaluations", "800"),
         ],
         capture_output=True,
         text=True,

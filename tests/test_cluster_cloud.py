@@ -182,6 +182,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     assert not ec2.alive()
 
 
+@pytest.mark.long
 def test_an_image_without_the_account_gets_it(account):
     """The login key of an image's own user opens the account that the template names."""
     ec2, cloud = account.ec2, account.cloud

@@ -154,6 +154,7 @@ def test_it_returns_at_once_reports_while_it_runs_and_can_be_aborted(digits_spli
     assert "aborted" in repr(curve)
 
 
+@pytest.mark.long
 def test_an_engine_killed_in_the_middle_changes_nothing(digits_splits):
     estimator = SVC(gamma=0.05)
     with mscourse.local_cluster(2) as client:

@@ -204,7 +204,11 @@ def _alter_one_bit(path):
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [(_delete, "is gone"), (_truncate, "torn"), (_alter_one_bit, "was written to while")],
+    [
+        pytest.param(_delete, "is gone", marks=pytest.mark.long),
+        pytest.param(_truncate, "torn", marks=pytest.mark.long),
+        (_alter_one_bit, "was written to while"),
+    ],
 )
 def test_data_that_are_harmed_under_a_search_end_it(digits, tmp_path, harm, says):
     X, y = digits

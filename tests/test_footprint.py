@@ -94,6 +94,7 @@ def test_an_evaluation_adds_no_copy_of_the_data(estimator, most, large, digits_s
 
 
 @ONLY_LINUX
+@pytest.mark.long
 def test_a_tree_copies_double_precision_and_not_single(large, digits_splits):
     tree = DecisionTreeClassifier(max_depth=1)
     double, single = (copied_part(tree, large[d], digits_splits) for d in ("float64", "float32"))
@@ -101,6 +102,7 @@ def test_a_tree_copies_double_precision_and_not_single(large, digits_splits):
     assert single < 0.4  # the order of the rows, and its other tables
 
 
+@pytest.mark.long
 def test_a_search_of_many_evaluations_takes_little_memory(digits_splits, client):
     def search_of(n_candidates):
         search = mscourse.grid_search(

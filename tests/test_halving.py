@@ -551,6 +551,7 @@ def test_an_abort_keeps_what_is_done(iris_splits, client):
     assert "aborted" in repr(search)
 
 
+@pytest.mark.long
 def test_an_engine_killed_in_the_middle_loses_nothing(iris_splits):
     with mscourse.local_cluster(2) as own:
         pids = ask_engines(own, os.getpid)

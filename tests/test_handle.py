@@ -247,6 +247,7 @@ def test_an_evaluation_that_takes_too_long_is_stopped_and_its_engine_goes_on(iri
     assert alive == []
 
 
+@pytest.mark.long
 def test_one_that_kills_its_process_spares_the_engine(iris_splits, client):
     pids = ask_engines(client, os.getpid)
     search = mscourse.grid_search(

@@ -249,6 +249,7 @@ def nap(x):
     return x
 
 
+@pytest.mark.long
 def test_an_engine_may_die(tmp_path):
     with mscourse.local_cluster(2) as client, on(client):
         pids = ask_engines(client, os.getpid)

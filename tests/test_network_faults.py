@@ -157,6 +157,7 @@ def test_what_a_machine_had_that_vanished_is_done_elsewhere(
         assert mscourse.engine_hosts(here.client).keys() == set(here.client.ids)
 
 
+@pytest.mark.long
 def test_a_short_cut_loses_nothing_and_no_engine(network, tmp_path, digits_splits, expected):
     with lab(network, tmp_path, DEAD_AFTER_9_S) as here:
         here.start_engines("node001", "node002")
@@ -191,6 +192,7 @@ def test_an_engine_cut_off_for_long_counts_once_and_ends(
     assert "stale result" not in capfd.readouterr().out
 
 
+@pytest.mark.long
 def test_a_host_may_lose_its_last_engine_and_get_another(
     network, tmp_path, digits_splits, expected
 ):

@@ -306,6 +306,7 @@ def test_the_order_of_candidates(digits_splits, client):
     assert sorted(order()) == list(range(30))
 
 
+@pytest.mark.long
 def test_a_candidate_that_kills_engines_fails_and_the_others_are_done(tmp_path):
     X, y = IRIS
     splits = mscourse.persist_cv_splits(
