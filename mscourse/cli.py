@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
 
     0: all is well. 1: something is wrong, and was said on standard error (or, for a check, on
-    standard output). 2: the command itself was wrong. 130: it was interrupted.
+    standard output). 2: the command itself was wrong. 130: it was interrupted. 141: nobody reads
+    what it says any more.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # at the end of Python, nobody could catch what fails
+    except BrokenPipeError:
+        # As in `mscourse ... | head`. What Python still has to say at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.run is None:

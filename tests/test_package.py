@@ -130,6 +130,20 @@ def test_the_command_line_says_what_there_is():
     assert "unrecognized arguments: 02" in too_much.stderr
 
 
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["doctor"]])
+def test_who_has_read_enough_gets_no_traceback(arguments):
+    """As with ``mscourse ... | head``."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "mscourse", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    command.stdout.close()
+    assert command.communicate()[1] == ""
+    assert command.returncode == 141
+
+
 def test_the_doctor_finds_this_machine_well(capsys):
     assert cli.main(["doctor"]) == 0
     report = capsys.readouterr().out

@@ -58,7 +58,10 @@ for line in sys.stdin:
     is_row = len(re.findall(r"\\S  +(?=\\S)", line)) >= 3
     if len(line) > WIDTH and not is_row:
         line = textwrap.fill(line, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 """
 
 
