@@ -34,8 +34,7 @@ _MOST_OF_A_CORE = 0.1
 # More than a picture can show. Of a longer record every second sample is dropped, again and again.
 _MOST_SAMPLES = 4_000
 
-# How often other hosts are asked for what they have seen: the most that the death of an engine
-# loses.
+# How often other hosts are asked for what they have seen. The death of an engine loses no more.
 _VISIT_PERIOD_S = 2.0
 
 # How long engines get to tell where they are before the block begins without those that are busy,

@@ -14,6 +14,7 @@ from typing import Any
 from mscourse.cluster.ec2errors import AwsError, clean, is_throttled, refused
 from mscourse.cluster.settings import AwsInfo, Secret
 from mscourse.errors import CloudError
+from mscourse.extras import comes_with
 
 # AWS asks to wait longer each time; how long is by chance, so that many callers do not come back
 # at once.
@@ -43,20 +44,17 @@ class AwsSession:
 
     Raises
     ------
+    MissingPackageError
+        boto3 is not installed.
     CloudError
-        boto3 is not installed, there is no such profile, or no region is known.
+        There is no such profile, or no region is known.
     """
 
     def __init__(self, aws: AwsInfo, region: str | None = None) -> None:
-        try:
+        with comes_with("cluster", "Clusters on EC2"):
             import boto3
             import botocore.exceptions
             import botocore.parsers
-        except ImportError:
-            raise CloudError(
-                "Clusters on EC2 need boto3, which is not installed: "
-                "pip install 'mscourse[cluster]'"
-            ) from None
         self._errors = botocore.exceptions
         self._unreadable = botocore.parsers.ResponseParserError
         self._clients: dict[str, Any] = {}
