@@ -22,7 +22,7 @@ from mscourse.cluster.ec2 import Ec2Provider
 from mscourse.cluster.manager import Manager
 from mscourse.cluster.nodes import Node, Provider, Request
 from mscourse.cluster.settings import AwsInfo, Config, Host, Key, Secret, Volume
-from mscourse.errors import CloudError, ClusterError
+from mscourse.errors import CloudError, ClusterError, MissingPackageError
 
 # Where `ec2` and `rent` come from.
 pytest_plugins = ["rig.rent"]
@@ -447,7 +447,7 @@ def test_boto3_is_imported_only_where_it_is_needed() -> None:
 
 def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(CloudError, match=r"pip install 'mscourse\[cluster\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'mscourse\[cluster\]'"):
         Ec2Provider(Config(Path("cluster.ini")))
 
 

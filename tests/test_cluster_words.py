@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from mscourse.cli import main
@@ -57,16 +55,6 @@ def test_a_number_that_must_be_positive_is_refused_at_once(arguments, capsys):
         main(["cluster", *arguments])
     assert caught.value.code == 2
     assert f"{arguments[2]} is not a positive number" in capsys.readouterr().err
-
-
-def test_without_boto3_it_says_what_to_install(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "boto3", None)  # as if it were not installed
-    configuration = tmp_path / "cluster.ini"
-    configuration.write_text(
-        "[key k]\nKEY_LOCATION = k\n[cluster c]\nREGION = us-west-2\nKEYNAME = k\n"
-    )
-    assert main(["cluster", "--config", str(configuration), "list"]) == 1
-    assert "Clusters on EC2 need boto3" in capsys.readouterr().err
 
 
 def test_the_state_of_a_node_with_another_version_can_be_read():
