@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 WHEELS :=
 PIP_OPTIONS := --quiet --disable-pip-version-check --constraint constraints.txt
 # Without compiling what it installs, which would take half of the time: Python does it when needed.
+# It has to keep what it compiled, though, which some images of Debian with Python tell it not to do:
+# to compile scikit-learn and SciPy anew takes each engine longer than to import them.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL := $(BIN)/python -m pip install --no-compile $(PIP_OPTIONS) $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 
 .DEFAULT_GOAL := help

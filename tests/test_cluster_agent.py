@@ -111,7 +111,6 @@ def test_engines_that_die_are_started_again(start):
     assert not node.halted.exists()
 
 
-@pytest.mark.long
 def test_a_controller_that_dies_is_not_replaced_in_silence(start):
     node = start(idle_stop_s=15.0)
     assert wait_until(lambda: node.status.engines_in_all == 1, 40)
@@ -137,7 +136,6 @@ def test_a_second_agent_is_refused(start, tmp_path):
     assert "already" in second.stderr
 
 
-@pytest.mark.long
 def test_an_idle_cluster_stops_and_switches_the_machine_off(start):
     node = start(idle_stop_s=15.0)
     assert wait_until(lambda: node.status.engines_in_all == 1, 40)

@@ -153,7 +153,6 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
     assert "DeleteSecurityGroup" in ec2.actions()
 
 
-@pytest.mark.long
 def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, monkeypatch):
     ec2, cloud = account.ec2, account.cloud
     monkeypatch.setattr("mscourse.cluster.connection._LOOK_PERIOD_S", 1)
@@ -182,7 +181,6 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     assert not ec2.alive()
 
 
-@pytest.mark.long
 def test_an_image_without_the_account_gets_it(account):
     """The login key of an image's own user opens the account that the template names."""
     ec2, cloud = account.ec2, account.cloud

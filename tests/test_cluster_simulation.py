@@ -141,7 +141,6 @@ def test_what_is_skipped_would_not_have_changed_the_result(duration_s, n_nodes, 
     assert skipped.n_evaluations == 100_000
 
 
-@pytest.mark.long
 def test_ten_million_evaluations_are_no_matter():
     nodes = [SimulatedNode(4)] * 20
     start_s = time.process_time()

@@ -149,7 +149,6 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypa
     lab.manager().terminate("room")
 
 
-@pytest.mark.long
 def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
     lab = lab(3)
     lab.start()
@@ -181,7 +180,6 @@ def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
     assert not vanishing.path(f"{HOME}/.mscourse/clusters/room").exists()
 
 
-@pytest.mark.long
 def test_a_host_that_fails_does_not_fail_the_cluster(lab):
     lab = lab(3)
     lab.servers[1].power_off()
@@ -226,7 +224,6 @@ def test_an_interrupted_start_leaves_nothing(lab, when):
         assert "mscourse" not in server.call("ps", "-e", "-o", "args")
 
 
-@pytest.mark.long
 def test_the_commands(lab, tmp_path):
     lab = lab(2)
     assert "2 nodes of room work" in lab.run("start", "room")
@@ -297,7 +294,6 @@ def test_a_client_that_is_killed_leaves_no_ssh(lab):
     lab.manager().terminate("room")
 
 
-@pytest.mark.long
 def test_nodes_install_from_a_folder_of_wheels(lab, tmp_path):
     wheels = tmp_path / "wheels"
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:"]
