@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import cache_from_source
+from pathlib import Path
 
 import psutil
 from packaging.requirements import Requirement
@@ -57,6 +59,7 @@ def examine() -> Iterator[Finding]:
         _python,
         _packages,
         _course_packages,
+        _bytecode,
         _cores,
         _memory,
         _disk,
@@ -121,6 +124,22 @@ def _is_for_the_course(requirement: Requirement) -> bool:
     marker = requirement.marker
     return marker is not None and any(
         marker.evaluate({"extra": extra}) for extra in _EXTRAS_OF_THE_COURSE
+    )
+
+
+def _bytecode() -> Finding:
+    compiled = Path(cache_from_source(psutil.__file__))  # of a package that was just imported
+    if compiled.exists():
+        return Finding("bytecode", True, "Python keeps what it has compiled")
+    advice = (
+        "unset PYTHONDONTWRITEBYTECODE"
+        if sys.dont_write_bytecode
+        else f"whoever may write there: python -m compileall -q {compiled.parents[2]}"
+    )
+    return Finding(
+        "bytecode",
+        True,
+        f"not kept: everything runs, but each engine compiles its packages again; {advice}",
     )
 
 

@@ -147,9 +147,23 @@ def test_who_has_read_enough_gets_no_traceback(arguments):
 def test_the_doctor_finds_this_machine_well(capsys):
     assert cli.main(["doctor"]) == 0
     report = capsys.readouterr().out
-    for subject in ("Python", "packages", "course", "cores", "memory", "disk", "ports", "cluster"):
+    for subject in (
+        "Python", "packages", "course", "bytecode", "cores", "memory", "disk", "ports", "cluster",
+    ):  # fmt: skip
         assert subject in report
     assert "ready" in report
+
+
+@pytest.mark.parametrize(
+    ("is_forbidden", "advice"),
+    [(True, "unset PYTHONDONTWRITEBYTECODE"), (False, "compileall -q /nowhere/site-packages")],
+)
+def test_the_doctor_sees_that_each_engine_compiles_again(monkeypatch, is_forbidden, advice):
+    monkeypatch.setattr(doctor.psutil, "__file__", "/nowhere/site-packages/psutil/__init__.py")
+    monkeypatch.setattr(doctor.sys, "dont_write_bytecode", is_forbidden)
+    finding = doctor._bytecode()
+    assert finding.is_good  # it is slow, and works
+    assert advice in finding.says
 
 
 def test_the_doctor_says_what_to_mend(monkeypatch, capsys):
