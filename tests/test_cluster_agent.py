@@ -99,7 +99,7 @@ def test_engines_that_die_are_started_again(start):
     node = start()
     assert wait_until(lambda: node.status.engines_in_all == 1, 40)
     with node.client() as client:
-        client.wait_for_engines(1, timeout=20)
+        client.wait_for_engines(1, timeout=60)
         pid = client[0].apply_sync(os.getpid)
         assert client[0].apply_sync(os.getenv, "OMP_NUM_THREADS") == "1"
         os.kill(pid, signal.SIGKILL)
@@ -140,7 +140,7 @@ def test_an_idle_cluster_stops_and_switches_the_machine_off(start):
     node = start(idle_stop_s=15.0)
     assert wait_until(lambda: node.status.engines_in_all == 1, 40)
     with node.client() as client:
-        client.wait_for_engines(1, timeout=20)
+        client.wait_for_engines(1, timeout=60)
         client[0].apply_sync(time.sleep, 18)  # work is no idle time, however long
         assert node.process.poll() is None
     assert wait_until(lambda: node.process.poll() is not None, 60)
@@ -203,7 +203,7 @@ def test_a_draining_node_ends_its_engines_when_they_are_idle(start, tmp_path):
     node = start(n_engines=2)
     assert wait_until(lambda: node.status.engines_in_all == 2, 40)
     with node.client() as client:
-        client.wait_for_engines(2, timeout=20)
+        client.wait_for_engines(2, timeout=60)
         busy, idle = (client[each].apply_sync(os.getpid) for each in (0, 1))
         mark = tmp_path / f"busy-{busy}"
         mark.touch()

@@ -73,6 +73,13 @@ class Account:
     def connect(self, **options):
         return mscourse.cluster.connect("mycluster", config=self.config, **options)
 
+    def wait_for_engines(self, cluster, n_engines: int) -> None:
+        """Wait until they are there; if they do not come, tell what their nodes say."""
+        try:
+            cluster.client.wait_for_engines(n_engines, timeout=60)
+        except TimeoutError as error:
+            raise AssertionError(self.run("logs", "mycluster", "--lines", "200")) from error
+
 
 @pytest.fixture
 def account(network, login_key, tmp_path):
@@ -95,7 +102,7 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
     assert ec2.alive()["node001"].lifecycle == "spot"
 
     with account.connect() as cluster:
-        cluster.client.wait_for_engines(3, timeout=20)
+        account.wait_for_engines(cluster, 3)
         cluster.send(digits_splits)
         search = mscourse.grid_search(
             SlowSVC(seconds=1.5), GRID, digits_splits, engines=cluster.client
@@ -162,7 +169,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     assert not ec2.alive()
     account.run("start", "-s", "2", "-b", "0.2", "mycluster")
     with account.connect(replace_lost=True, progress=print) as cluster:
-        cluster.client.wait_for_engines(2, timeout=30)
+        cluster.client.wait_for_engines(2, timeout=60)
         ec2.interrupt(cloud.instance_id("node001"), after_s=15)
         # The new one is asked for when the notice comes, and does not wait for the end.
         assert wait_until(lambda: "node002" in ec2.alive(), 15)
@@ -176,7 +183,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     account.run("start", "-s", "2", "mycluster")  # this time on demand
     assert ec2.alive()["node001"].lifecycle != "spot"
     with account.connect() as cluster:
-        cluster.client.wait_for_engines(2, timeout=30)
+        cluster.client.wait_for_engines(2, timeout=60)
     account.run("terminate", "--yes", "mycluster")
     assert not ec2.alive()
 

@@ -88,7 +88,7 @@ def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
     here = mscourse.grid_search(SVC(), GRID, digits_splits, random_state=0)
     assert here.wait(60)
     with lab.connect() as cluster:
-        cluster.client.wait_for_engines(2, timeout=20)
+        cluster.client.wait_for_engines(2, timeout=60)
         sent = cluster.send(digits_splits)
         assert sorted(sent) == ["master", "node001"]
         hosts = mscourse.engine_hosts(cluster.client)
@@ -120,7 +120,7 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypa
     lab = lab(3)
     lab.start(size=2)
     with lab.connect() as cluster:
-        cluster.client.wait_for_engines(2, timeout=20)
+        cluster.client.wait_for_engines(2, timeout=60)
         cluster.send(digits_splits)
         search = slow_search(digits_splits, cluster.client, 300)
         [node] = cluster.add(1)
@@ -154,7 +154,7 @@ def test_what_vanishes_or_is_cut_off_loses_nothing(lab, digits_splits):
     lab.start()
     master, cut_off, vanishing = lab.servers
     with lab.connect() as cluster:
-        cluster.client.wait_for_engines(3, timeout=20)
+        cluster.client.wait_for_engines(3, timeout=60)
         cluster.send(digits_splits)
         search = slow_search(digits_splits, cluster.client, 200, seconds=0.3)
         assert wait_until(lambda: len(hosts_of(search)) == 3)
