@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 import weakref
@@ -28,6 +27,7 @@ from typing import Any, TypeVar
 import ipyparallel as ipp
 import psutil
 from ipyparallel.error import CompositeError, RemoteError
+from ipyparallel.util import int_keys
 from traitlets.config import Config
 
 from mscourse import guard as guard_script
@@ -315,29 +315,42 @@ class ControllerWatch:
 
 
 class ControllerQuestion:
-    """Asks a controller what each engine has to do.
+    """A question to a controller, which may not answer.
 
-    In a thread, since an answer that does not come cannot be waited for with a limit.
-
-    Attributes
+    Parameters
     ----------
-    answer : dict or None
-        What `ipyparallel.Client.queue_status` gives; None until it has come, or if nothing came.
+    client : ipyparallel.Client
+    request : str
+        What is asked, in the words of ipyparallel's messages; by default, what each engine has to
+        do, which gives what `ipyparallel.Client.queue_status` gives.
     """
 
-    def __init__(self, client: ipp.Client) -> None:
-        self.answer: dict[Any, Any] | None = None
-        self._thread = threading.Thread(target=self._ask, args=(client,), daemon=True)
-        self._thread.start()
+    def __init__(self, client: ipp.Client, request: str = "queue_request") -> None:
+        self._reply: Any = None
+        with contextlib.suppress(OSError):  # the client is closed
+            # The client's own methods would wait for an answer without a limit.
+            self._reply = client._send(
+                client._query_stream, request, content={"targets": None, "verbose": False}
+            )
 
     @property
     def is_open(self) -> bool:
         """Whether an answer may still come."""
-        return self._thread.is_alive()
+        return self._reply is not None and not self._reply.done()
 
-    def _ask(self, client: ipp.Client) -> None:
-        with contextlib.suppress(Exception):  # the client may be closed meanwhile
-            self.answer = client.queue_status()
+    @property
+    def answer(self) -> dict[Any, Any] | None:
+        """What was answered; None until it has come, or if nothing came."""
+        if self._reply is None or not self._reply.done():
+            return None
+        content = dict(self._reply.result()["content"])
+        return int_keys(content) if content.pop("status") == "ok" else None
+
+    def wait(self, timeout_s: float) -> dict[Any, Any] | None:
+        """Wait for the answer, and give it."""
+        if self._reply is not None:
+            self._reply.wait(timeout_s)
+        return self.answer
 
 
 def warn_if_insecure(client: ipp.Client) -> None:

@@ -31,7 +31,8 @@ PAGES = [TOC["root"], *(page for pages in PARTS.values() for page in pages)]
 CHAPTERS = PARTS["The course"]
 CAPSTONE = "07-capstone"
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
+# The first draws pages and nothing around them: the others load their tool bar for each page.
+BROWSERS = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
 BROWSER_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -6,6 +6,7 @@ No file system is shared: the machines do not see the folder in which the tests'
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
 import mscourse
+from mscourse.cluster import connection
+from mscourse.cluster import tunnel as tunnels
 from mscourse.cluster.bootstrap import requirements
 from mscourse.cluster.config import read_config
 from mscourse.cluster.manager import Manager
@@ -81,7 +84,7 @@ def lab(tmp_path, network, login_key):
     return lambda n_servers, **settings: Lab(tmp_path, network, login_key, n_servers, **settings)
 
 
-def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
+def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits, monkeypatch):
     lab = lab(2)
     nodes = lab.start()
     assert [node.name for node in nodes] == ["master", "node001"]
@@ -102,12 +105,17 @@ def test_a_search_on_hosts_is_the_same_as_here(lab, digits_splits):
         assert list(there["mean_test_score"]) == list(here.results()["mean_test_score"])
         # From here, nothing but ssh.
         remote = {
-            connection.raddr.port
+            way.raddr.port
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
-            for connection in process.net_connections("inet")
-            if connection.raddr and not connection.raddr.ip.startswith("127.")
+            for way in process.net_connections("inet")
+            if way.raddr and not way.raddr.ip.startswith("127.")
         }
         assert remote == {22}
+    # A controller that hangs: what its node says of it comes with the error.
+    monkeypatch.setattr(connection, "_ANSWER_WITHIN_S", 1)
+    lab.servers[0].call("pkill", "-STOP", "-f", "ipyparallel.controller")
+    with pytest.raises(ClusterError, match=r"(?s)does not answer.*IPController"):
+        lab.connect()
     lab.manager().terminate("room")
     assert not lab.manager().nodes()
     for server in lab.servers:
@@ -119,7 +127,13 @@ def test_a_cluster_grows_and_shrinks_under_a_search(lab, digits_splits, monkeypa
     monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 2)
     lab = lab(3)
     lab.start(size=2)
-    with lab.connect() as cluster:
+    free_ports = tunnels._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        stolen = thief.getsockname()[1]
+        ports = iter([lambda n: [stolen, *free_ports(n - 1)], free_ports])
+        monkeypatch.setattr(tunnels, "_free_ports", lambda n: next(ports)(n))
+        cluster = lab.connect()
+    with cluster:
         cluster.client.wait_for_engines(2, timeout=60)
         cluster.send(digits_splits)
         search = slow_search(digits_splits, cluster.client, 300)

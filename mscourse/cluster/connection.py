@@ -17,16 +17,23 @@ from traitlets.log import get_logger
 from mscourse.cluster.config import read_config
 from mscourse.cluster.manager import Manager
 from mscourse.cluster.nodes import Node, Progress, master_of
+from mscourse.cluster.rollcall import RollCall
 from mscourse.cluster.services import NodeReport
 from mscourse.cluster.transfer import Sent, send_splits
 from mscourse.cluster.tunnel import Tunnel
 from mscourse.errors import ClusterError, MSCourseError, NodeError, ParameterError
 from mscourse.splits import Splits
 
-_CONNECTED_WITHIN_S = 60
+# A controller that works answers at once, but a question may be lost in a connection that breaks.
+_ANSWER_WITHIN_S = 20
+_MOST_QUESTIONS = 3
+
+_ENGINE_WITHIN_S = 60
 
 # How often to look whether a node has been lost.
 _LOOK_PERIOD_S = 15.0
+
+_LOG_LINES = 10
 
 # What a node says of itself when it will do nothing more.
 _LEAVING = ("draining", "drained", "stopped")
@@ -107,18 +114,18 @@ class Cluster:
         with contextlib.ExitStack() as undo:  # also if it is interrupted
             undo.callback(self._tunnel.close)
             try:
-                with _without_key_warning():
-                    self.client = ipp.Client(
-                        connection_info=self._tunnel.connection, timeout=_CONNECTED_WITHIN_S
-                    )
-                undo.callback(self.client.close)
-                # So that a search can begin; the others are used as they come.
-                with contextlib.suppress(TimeoutError):
-                    self.client.wait_for_engines(1, timeout=_CONNECTED_WITHIN_S, interactive=False)
+                self.client = _client(self._tunnel)
             except Exception as error:
                 raise ClusterError(
-                    f"The controller of {name!r} does not answer: {error}"
+                    f"The controller of {name!r} does not answer: {error}\n"
+                    f"{_last_words(manager, master)}"
                 ) from error
+            undo.callback(self.client.close)
+            self._roll_call = RollCall(self.client)
+            undo.callback(self._roll_call.close)
+            # So that a search can begin; the others are used as they come.
+            with contextlib.suppress(TimeoutError):
+                self.client.wait_for_engines(1, timeout=_ENGINE_WITHIN_S, interactive=False)
             undo.pop_all()
         # Besides the master.
         self._n_wanted = len([node for node in nodes if not node.is_master])
@@ -148,6 +155,7 @@ class Cluster:
         if self._is_closing.is_set():
             return
         self._is_closing.set()
+        self._roll_call.close()
         with contextlib.suppress(Exception):  # the connection may be broken
             self.client.close()
         self._tunnel.close()
@@ -235,6 +243,22 @@ class Cluster:
             except MSCourseError as error:
                 # It is tried again; the cluster may be on its way out.
                 warnings.warn(f"A node could not be replaced: {error}", stacklevel=1)
+
+
+def _client(tunnel: Tunnel) -> ipp.Client:
+    """Connect a client to a controller."""
+    for _ in range(_MOST_QUESTIONS):
+        with contextlib.suppress(TimeoutError), _without_key_warning():
+            return ipp.Client(connection_info=tunnel.connection, timeout=_ANSWER_WITHIN_S)
+    raise TimeoutError(f"nothing came within {_MOST_QUESTIONS} x {_ANSWER_WITHIN_S} s")
+
+
+def _last_words(manager: Manager, master: Node) -> str:
+    """Fetch the ends of the logs of a master, or say why there are none."""
+    try:
+        return manager.services(master.cluster).logs(master, _LOG_LINES)
+    except NodeError as error:
+        return str(error)
 
 
 def _n_lost(reports: Sequence[NodeReport], n_wanted: int) -> int:

@@ -10,13 +10,14 @@ ipyparallel's own tunnels are one ssh process for each port, and nobody looks af
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.ssh import Ssh
@@ -27,6 +28,7 @@ _PORTS = ("registration", "control", "mux", "task", "iopub", "notification", "br
 
 _UP_WITHIN_S = 30.0
 _LOOK_PERIOD_S = 0.05
+_MOST_TRIES = 3
 
 # A connection that was lost may stay away for a while; the host need not be asked all the time.
 _FIRST_PAUSE_S = 0.5
@@ -56,33 +58,13 @@ class Tunnel:
     """
 
     def __init__(self, ssh: Ssh, node: Node, connection: Mapping[str, Any]) -> None:
+        self._ssh = ssh
         self._node = node
-        host = str(connection["interface"]).partition("://")[2]
-        given = {name: connection[name] for name in _PORTS}
-        remote = [port for each in given.values() for port in _listed(each)]
-        local = dict(zip(remote, _free_ports(len(remote)), strict=True))
-        ways = (f"127.0.0.1:{here}:{host}:{there}" for there, here in local.items())
-        forwards = [word for way in ways for word in ("-L", way)]
-        self.connection = dict(connection)
-        for name, each in given.items():
-            ports = [local[port] for port in _listed(each)]
-            self.connection[name] = ports if isinstance(each, list) else ports[0]
-        # A client on another host than "location" would want a tunnel of its own.
-        self.connection |= {
-            "interface": "tcp://127.0.0.1",
-            "location": socket.gethostname(),
-            "ssh": "",
-        }
-        # It ends with what it reads: also if this process is killed.
-        self._command = [
-            *ssh.command(node, "-T", "-o", "ExitOnForwardFailure=yes", *forwards),
-            "exec cat",
-        ]
         self.n_restarts = 0
         self._is_closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._open()
+            self._open_first(connection)
         except BaseException:
             self.close()
             raise
@@ -103,30 +85,65 @@ class Tunnel:
             process.kill()
             process.wait()
 
+    def _open_first(self, given: Mapping[str, Any]) -> None:
+        """Open it with ports that are free: another program may take one before ssh does."""
+        for tries_left in reversed(range(_MOST_TRIES)):
+            self._take_ports(given)
+            try:
+                self._open()
+                return
+            except NodeError as error:
+                if not tries_left or "in use" not in str(error):
+                    raise
+
+    def _take_ports(self, given: Mapping[str, Any]) -> None:
+        """Choose local ports, from now on."""
+        host = str(given["interface"]).partition("://")[2]
+        remote = [port for name in _PORTS for port in _listed(given[name])]
+        local = dict(zip(remote, _free_ports(len(remote)), strict=True))
+        self.connection = dict(given)
+        for name in _PORTS:
+            ports = [local[port] for port in _listed(given[name])]
+            self.connection[name] = ports if isinstance(given[name], list) else ports[0]
+        # A client on another host than "location" would want a tunnel of its own.
+        self.connection |= {
+            "interface": "tcp://127.0.0.1",
+            "location": socket.gethostname(),
+            "ssh": "",
+        }
+        ways = (f"127.0.0.1:{here}:{host}:{there}" for there, here in local.items())
+        forwards = [word for way in ways for word in ("-L", way)]
+        # It says a word when all ports are forwarded, for ssh runs nothing before. It ends with
+        # what it reads: also if this process is killed.
+        self._command = [
+            *self._ssh.command(self._node, "-T", "-o", "ExitOnForwardFailure=yes", *forwards),
+            "echo up; exec cat",
+        ]
+
     def _open(self) -> None:
         """Start ssh, and wait until it forwards."""
         with tempfile.TemporaryFile() as said:
             self._process = process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=said,
                 # Ctrl-C is for the notebook's cell, not for the connection.
                 start_new_session=True,
             )
-            port = self.connection["registration"]
-            deadline_s = time.monotonic() + _UP_WITHIN_S
-            while not self._is_closing.is_set():
-                with contextlib.suppress(OSError):
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    return
-                if process.poll() is not None or time.monotonic() > deadline_s:
-                    process.kill()
-                    process.wait()
-                    said.seek(0)
-                    text = said.read().decode(errors="replace").strip()
-                    raise NodeError(f"{self._node}: No tunnel could be opened. {text}".strip())
-                time.sleep(_LOOK_PERIOD_S)
+            assert process.stdout is not None
+            with process.stdout:
+                deadline_s = time.monotonic() + _UP_WITHIN_S
+                while not self._is_closing.is_set():
+                    if _has_spoken(process.stdout):
+                        return
+                    if process.poll() is not None or time.monotonic() > deadline_s:
+                        process.kill()
+                        process.wait()
+                        _close_input(process)
+                        said.seek(0)
+                        text = said.read().decode(errors="replace").strip()
+                        raise NodeError(f"{self._node}: No tunnel could be opened. {text}".strip())
         self.close()  # whoever has closed it may have seen the process before this one only
 
     def _supervise(self) -> None:
@@ -143,6 +160,13 @@ class Tunnel:
                 pause_s = _FIRST_PAUSE_S
             except (NodeError, OSError):  # such as: too many open files
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _has_spoken(output: IO[bytes]) -> bool:
+    """Wait for a moment until a process says something; tell whether it has."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        return bool(selector.select(_LOOK_PERIOD_S)) and bool(output.read(1))
 
 
 def _close_input(process: subprocess.Popen[bytes]) -> None:
