@@ -169,9 +169,14 @@ def test_a_client_that_is_closed_meanwhile(client):
     assert not watchers()
 
 
-def test_an_engine_watches_another_host_even_while_it_is_busy_itself(client, elsewhere):
+def test_an_engine_watches_another_host_even_while_it_is_busy_itself(
+    client, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(monitor, "_VISIT_PERIOD_S", 0.05)
     before = mscourse.engines_memory(client)
     with MemoryMonitor(client, period_s=0.02) as watching:
+        # It is told of the others between two things that it does.
+        until(lambda: set(watching.peak()) == set(client.ids))
         client[0].apply_sync(hold_until_seen, 50 * MB)
     frame = watching.to_frame()
     assert set(frame["host"]) == {elsewhere}
