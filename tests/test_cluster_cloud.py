@@ -169,7 +169,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     assert not ec2.alive()
     account.run("start", "-s", "2", "-b", "0.2", "mycluster")
     with account.connect(replace_lost=True, progress=print) as cluster:
-        cluster.client.wait_for_engines(2, timeout=60)
+        account.wait_for_engines(cluster, 2)
         ec2.interrupt(cloud.instance_id("node001"), after_s=15)
         # The new one is asked for when the notice comes, and does not wait for the end.
         assert wait_until(lambda: "node002" in ec2.alive(), 15)
@@ -183,7 +183,7 @@ def test_a_lost_node_is_replaced_and_a_cluster_is_stopped_and_started(account, m
     account.run("start", "-s", "2", "mycluster")  # this time on demand
     assert ec2.alive()["node001"].lifecycle != "spot"
     with account.connect() as cluster:
-        cluster.client.wait_for_engines(2, timeout=60)
+        account.wait_for_engines(cluster, 2)
     account.run("terminate", "--yes", "mycluster")
     assert not ec2.alive()
 
