@@ -12,7 +12,13 @@ from toylab import ANSWERS, toy_course, write_answers
 from mscourse.errors import LabError
 from mscourse.labs import check_here
 from mscourse.labs.check import check_lab, graft
-from mscourse.labs.notebook import Notebook, cells_by_label, new_code_cell
+from mscourse.labs.notebook import (
+    Notebook,
+    cells_by_label,
+    label_of,
+    new_code_cell,
+    write_notebook,
+)
 from mscourse.labs.sandbox import sandbox
 
 LAST_WORD = (
@@ -83,6 +89,22 @@ def test_what_is_not_done_and_what_was_not_run(tmp_path: Path) -> None:
     assert "Have you run the cells above, your answer's among them?" in shown["feedback-1"]
     assert "It still raises NotImplementedError." in shown["feedback-2"]
     assert "Hint: There is a built-in function `sorted`." in shown["feedback-2"]
+
+
+def test_answers_in_added_cells_are_judged_like_the_saved_notebook(tmp_path: Path) -> None:
+    """Below stubs that were left: two raise when they are run, and one only defines a function."""
+    lab = toy_course(tmp_path).lab("01")
+    attempt = lab.attempt()
+    wrong = "def in_order(numbers):\n    return numbers"
+    for label, source in {**ANSWERS, "sort": wrong}.items():
+        place = [label_of(cell) for cell in attempt.cells].index(label)
+        attempt.cells.insert(place + 1, new_code_cell(f"below-{label}", source))
+    write_notebook(attempt, lab.path)
+    report = check_lab(lab)
+    assert [each.status for each in report.verdicts] == ["done", "differs", "done"]
+    shown = run(attempt, lab.path.parent)
+    for verdict in report.verdicts:
+        assert shown[f"feedback-{verdict.exercise.number}"] == f"{verdict}\n{LAST_WORD}"
 
 
 def test_the_check_leaves_out_what_asks_for_a_verdict(tmp_path: Path) -> None:

@@ -148,6 +148,27 @@ def test_the_cells_are_counted_while_they_run(course: Course) -> None:
     assert all(n_cells == 11 for _, n_cells in counts)
 
 
+def test_a_lab_answered_in_added_cells_is_not_untouched(
+    course: Course, runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither for the table, nor for the certificate, which comes first: it runs what it needs."""
+    for lab in course.labs()[:2]:
+        write_answers(lab, **ANSWERS)
+    lab = course.lab("03")
+    attempt = lab.attempt()
+    attempt.cells.insert(0, new_code_cell("mine", "\n".join(ANSWERS.values())))
+    write_notebook(attempt, lab.path)
+    path = tmp_path / "certificate.html"
+    assert run(course, "certificate", "--name", "Ada", "-o", path) == 0
+    assert path.exists()
+    assert runs.count("add") == 3
+    capsys.readouterr()
+    assert run(course, "check") == 0
+    shown = capsys.readouterr().out
+    assert "untouched" not in shown
+    assert "03-again  3 of 3  solved" in shown
+
+
 # --- what is kept -----------------------------------------------------------------------------
 
 

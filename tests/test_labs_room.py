@@ -12,13 +12,15 @@ from helpers import files_below
 from toylab import ANSWERS, toy_course, write_answers
 
 from mscourse.cli import main
-from mscourse.errors import CheckerError
+from mscourse.errors import CheckerError, LabError
 from mscourse.labs import grade as grade_module
 from mscourse.labs.check import check_lab
 from mscourse.labs.course import Course
 from mscourse.labs.grade import Row
 from mscourse.labs.notebook import (
     cells_by_label,
+    label_of,
+    new_code_cell,
     read_notebook,
     strip,
     to_text,
@@ -197,6 +199,54 @@ def test_each_notebook_is_one_row_whatever_is_wrong_with_it(
     assert run(course, "grade", inbox, "-o", table) == 1, "it is there already"
     assert "--force" in capsys.readouterr().err
     assert table.read_bytes() == written
+
+
+def test_an_answer_in_an_added_cell_is_an_answer(course: Course) -> None:
+    lab = course.lab("01")
+    attempt = lab.attempt()
+    place = [label_of(cell) for cell in attempt.cells].index("sort")
+    attempt.cells.insert(place + 1, new_code_cell("mine", ANSWERS["sort"]))
+    write_notebook(attempt, lab.path)
+    (row,) = grade_module.grade(course, lab.path.parent)
+    assert (row.done, row.asked, row.open, row.remarks) == (1, 3, (1, 3), ())
+
+
+@pytest.mark.parametrize(
+    ("file", "learner"),
+    [
+        ("ada-01-toy.ipynb", "ada"),
+        ("Ada Lovelace_01-toy.ipynb", "Ada Lovelace"),
+        ("01-toy.ipynb", "01-toy"),
+        ("-01-toy.ipynb", "-01-toy"),
+        ("notes.ipynb", "notes"),
+        # One folder for each learner.
+        ("grace/01-toy.ipynb", "grace"),
+        ("grace/-01-toy.ipynb", "grace"),
+        ("grace/lab one.ipynb", "grace"),
+        ("grace/labs/01-toy.ipynb", "grace"),
+        ("grace/grace-01-toy.ipynb", "grace"),
+        # One folder for each lab.
+        ("lab01/ada-01-toy.ipynb", "ada"),
+        ("01-toy/bob-01-toy.ipynb", "bob"),
+        ("week 1/01-toy/carl_01-toy.ipynb", "carl"),
+    ],
+)
+def test_the_learner_is_known_by_the_file_or_the_folder(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, learner: str
+) -> None:
+    """With a verdict (an untouched lab is not run) and without."""
+    path = tmp_path / "inbox" / file
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(course.lab("01").path, path)
+    (row,) = grade_module.grade(course, tmp_path / "inbox")
+    assert (row.learner, row.done) == (learner, 0)
+
+    def fail(*_: object, **__: object) -> None:
+        raise LabError("no verdict")
+
+    monkeypatch.setattr(grade_module, "check_lab", fail)
+    (row,) = grade_module.grade(course, tmp_path / "inbox")
+    assert (row.learner, row.done) == (learner, None)
 
 
 def test_a_notebook_without_an_end_is_ended(course: Course) -> None:

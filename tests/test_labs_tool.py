@@ -27,6 +27,7 @@ from mscourse.labs.course import Course, Lab, back_up
 from mscourse.labs.notebook import (
     Notebook,
     cells_by_label,
+    label_of,
     new_code_cell,
     read_notebook,
     to_text,
@@ -59,6 +60,16 @@ def answer(lab: Lab) -> Write:
     """Write answers, by label, into the lab; those not named are left as they are."""
 
     return partial(write_answers, lab)
+
+
+def add_cells(lab: Lab, **sources: str) -> Notebook:
+    """Add cells of the learner's own to a lab, each below the cell of the label it is given by."""
+    attempt = lab.attempt()
+    for label, source in sources.items():
+        place = [label_of(cell) for cell in attempt.cells].index(label)
+        attempt.cells.insert(place + 1, new_code_cell(f"below-{label}", source))
+    write_notebook(attempt, lab.path)
+    return attempt
 
 
 def statuses(report: LabReport) -> list[str]:
@@ -184,6 +195,51 @@ def test_an_untouched_lab_is_not_solved_and_not_run(
         "  not done yet  Exercise 3: Find the largest",
         "        Hint: There is a built-in function `max`.",
     ]
+
+
+def test_empty_cells_of_ones_own_are_nothing_to_run(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JupyterLab adds one whenever the last cell is run."""
+    monkeypatch.setattr(check_module, "run_cells", None)
+    add_cells(lab, sort="", process=" \n")
+    report = check_lab(lab)
+    assert statuses(report) == ["not done yet"] * 3
+    assert report.untouched
+    assert run("list", "--course", lab.folder) == 0
+    assert "untouched" in capsys.readouterr().out
+
+
+def test_answers_count_in_cells_of_ones_own(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though no stub was touched, and two of them raise whenever they are run."""
+    add_cells(lab, **ANSWERS)
+    assert run("list", "--course", lab.folder) == 0
+    assert " attempted " in capsys.readouterr().out
+    assert run("check", "01", "--course", lab.folder) == 0
+    assert "01-toy: 3 of 3 exercises done" in capsys.readouterr().out
+    assert run("list", "--course", lab.folder) == 0
+    assert " solved " in capsys.readouterr().out
+
+
+def test_wrong_answers_are_explained_in_cells_of_ones_own(lab: Lab) -> None:
+    """But of an exercise that has none, nothing is said: cells below a check are to play with."""
+    below = {"add": "total = 7", "check-add": "numbers", "check-sort": "print(undefined)"}
+    add_cells(lab, **below)
+    report = check_lab(lab)
+    assert statuses(report) == ["differs", "not done yet", "not done yet"]
+    assert [bool(verdict.message) for verdict in report.verdicts] == [True, False, False]
+    assert "The total is 7" in report.verdicts[0].message
+    assert "NameError" in report.remarks[0]
+    assert not report.untouched
+
+
+def test_a_stub_that_was_written_in_and_still_raises_is_open(lab: Lab, answer: Write) -> None:
+    """Cells of one's own forgive only stubs that were left, and only if the check passes."""
+    answer(add="total = 6\nraise NotImplementedError", sort=ANSWERS["sort"])
+    add_cells(lab, numbers="largest = 3", process="total = 6")
+    report = check_lab(lab)
+    assert statuses(report) == ["not done yet", "done", "done"]
+    assert "still raises NotImplementedError" in report.verdicts[0].message
 
 
 def test_wrong_answers_are_explained(

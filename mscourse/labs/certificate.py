@@ -118,7 +118,7 @@ def checked_name(name: str) -> str:
 def _recorded(course: Course, lab: Lab) -> Entry | str | None:
     """What is known of a lab without a check: that it is solved, or what is open, or nothing."""
     try:
-        if not lab.n_answered(lab.attempt()):
+        if lab.is_untouched(lab.attempt()):
             return f"untouched, {len(exercises(lab.solution()))} exercises"
         entry = Record(course).find(lab)
     except LabError as error:

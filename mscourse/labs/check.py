@@ -8,7 +8,8 @@
 
 Only the answers are the learner's: every other cell of the course is taken from the solution, in
 the solution's order, so that a check cell that was edited, moved or deleted checks all the same.
-Cells that the learner added run where they stand, and cannot fail the lab.
+Cells that the learner added run where they stand, and cannot fail the lab. They may hold answers:
+a stub that was left above them does no harm, if the checks print what they should.
 
 What this does not stop: the checks run in the same Python process as the answers, so that code
 written for the purpose (a replaced ``builtins.print``, a patched library, a recorded output that
@@ -23,7 +24,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -31,18 +31,17 @@ from typing import TypeAlias
 from mscourse.errors import CheckerError
 from mscourse.labs.course import Lab
 from mscourse.labs.notebook import (
-    Cell,
+    ADDED_PREFIX,
     Notebook,
+    added_cells,
     cells_by_label,
     exercises,
     is_answer,
     is_check,
-    is_feedback,
-    label_of,
     new_code_cell,
+    nothing_written,
     read_notebook,
     to_text,
-    untouched,
 )
 from mscourse.labs.sandbox import CELL_TIMEOUT_S, Sandbox, sandbox
 from mscourse.labs.verdict import CellResult, Judge, LabReport
@@ -58,9 +57,6 @@ _PYTEST_RAN = (0, 1)
 
 _RUNNER = Path(__file__).with_name("runner.py")
 _LOG = "pytest.log"
-
-#: The ids of cells that are not the course's start like this.
-_ADDED_PREFIX = "added-"
 
 #: Runs before each check cell: a learner's `sum = 0` must not break a check that sums.
 _GUARD = "from builtins import *"
@@ -99,7 +95,8 @@ def check_lab(
     attempt = lab.attempt() if path is None else read_notebook(path)
     solution = lab.solution()
     asked = exercises(solution)
-    if all(untouched(exercise, solution, attempt) for exercise in asked):
+    is_untouched = nothing_written(solution, attempt)
+    if is_untouched:
         results: dict[str, CellResult] = {}  # there is nothing to run
     else:
         results = run_cells(
@@ -111,12 +108,13 @@ def check_lab(
     judge = Judge(solution, attempt, results, cell_timeout_s)
     inside = {label for exercise in asked for label in exercise.cells}
     outside = [label for label in cells_by_label(solution) if label not in inside]
-    added = [label for label in results if label.startswith(_ADDED_PREFIX)]
+    added = [label for label in results if label.startswith(ADDED_PREFIX)]
     return LabReport(
         lab,
         tuple(judge.verdict(exercise) for exercise in asked),
         failures=tuple(judge.complaints("A cell of the course", outside)),
         remarks=tuple(judge.complaints("A cell that you added", added)),
+        untouched=is_untouched,
     )
 
 
@@ -126,7 +124,7 @@ def graft(solution: Notebook, attempt: Notebook) -> Notebook:
     An added cell follows the cell of the course that it follows in the attempt.
     """
     known, written = cells_by_label(solution), cells_by_label(attempt)
-    added = _added_cells(known, written, attempt)
+    added = added_cells(solution, attempt)
     cells = added[None]
     for label, reference in known.items():
         if is_check(reference):
@@ -139,23 +137,6 @@ def graft(solution: Notebook, attempt: Notebook) -> Notebook:
     notebook = copy.deepcopy(solution)
     notebook.cells = cells
     return notebook
-
-
-def _added_cells(
-    known: dict[str, Cell], written: dict[str, Cell], attempt: Notebook
-) -> dict[str | None, list[Cell]]:
-    """The learner's own code cells, by the label of the course's cell that each follows."""
-    added: dict[str | None, list[Cell]] = defaultdict(list)
-    place = None
-    for position, cell in enumerate(attempt.cells):
-        label = label_of(cell)
-        if label is not None and label in known and written[label] is cell:
-            place = label
-        elif is_feedback(cell):
-            continue  # a check within the check
-        elif cell.cell_type == "code":
-            added[place].append(new_code_cell(f"{_ADDED_PREFIX}{position}", cell.source))
-    return added
 
 
 def run_cells(

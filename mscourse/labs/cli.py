@@ -71,13 +71,17 @@ def list_labs(arguments: argparse.Namespace) -> int:
         minutes = lab.minutes()
         duration = "" if minutes is None else f"{minutes} min"
         try:
-            answered = lab.n_answered(lab.attempt())
+            attempt = lab.attempt()
+            answered = lab.n_answered(attempt)
             total = len(exercises(lab.solution()))
             checked = record.find(lab)
-            if checked is None:
-                state = f"attempted, {answered} of {total}" if answered else "untouched"
-            else:
+            if checked is not None:
                 state = "solved" if checked.solved else f"done, {len(checked.done)} of {total}"
+            elif answered:
+                state = f"attempted, {answered} of {total}"
+            else:
+                # What cells of their own answer, only a check can tell.
+                state = "untouched" if lab.is_untouched(attempt) else "attempted"
         except LabError:
             state = "unreadable" if lab.path.exists() else "missing"
         print(f"{lab.name:<20}  {duration:>7}  {state:<18}  {lab.title()}")

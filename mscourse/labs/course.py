@@ -12,6 +12,7 @@ from mscourse.errors import LabError
 from mscourse.labs.notebook import (
     Notebook,
     exercises,
+    nothing_written,
     read_notebook,
     strip,
     title_of,
@@ -83,9 +84,13 @@ class Lab:
         return None if minutes is None else int(minutes)
 
     def n_answered(self, attempt: Notebook) -> int:
-        """Count the exercises in which the learner has written something, right or wrong."""
+        """Count the exercises whose stubs the learner has replaced, rightly or wrongly."""
         solution = self.solution()
         return sum(not untouched(exercise, solution, attempt) for exercise in exercises(solution))
+
+    def is_untouched(self, attempt: Notebook) -> bool:
+        """Whether the learner has written nothing, neither in stubs nor in cells of their own."""
+        return nothing_written(self.solution(), attempt)
 
     def reset(self) -> Path | None:
         """Bring back the fresh lab. What was there is kept under a backup's name.

@@ -2,9 +2,10 @@
 
 ::
 
-    DIR/ada-01-primer.ipynb ─┐
-    DIR/grace/01-primer.ipynb├─ find ─> each alone: which lab? ─ check, within a time ─> Row
-    DIR/grace/lab two.ipynb ─┘
+    DIR/ada-01-primer.ipynb ───────┐
+    DIR/grace/01-primer.ipynb ─────┤
+    DIR/grace/lab two.ipynb ───────┼─ find ─> each alone: which lab? ─ check, within a time ─> Row
+    DIR/lab01/bob-01-primer.ipynb ─┘
 
 Each notebook gives one row, whatever is wrong with it. The code of a notebook runs on this machine,
 with the rights of whoever grades. It is limited in time, and the processes it starts are ended; it
@@ -207,16 +208,20 @@ def _named(course: Course, path: Path) -> Lab | None:
 
 
 def _learner(folder: Path, path: Path, lab_name: str) -> str:
-    """Whose notebook it is: the name of its folder, or what precedes the lab's name."""
+    """Whose notebook it is: what precedes the lab's name, or else the name of its folder.
+
+    The folder comes second, since it may be one for all notebooks of a lab.
+    """
+    if lab_name and path.stem.endswith(lab_name):
+        name = path.stem.removesuffix(lab_name).rstrip("-_ ")
+        if name:
+            return name
     inside = path.relative_to(folder)
-    if len(inside.parts) > 1:
-        return inside.parts[0]
-    name = path.stem.removesuffix(lab_name) if lab_name else path.stem
-    return name.rstrip("-_ ") or path.stem
+    return inside.parts[0] if len(inside.parts) > 1 else path.stem
 
 
 def _remarks(report: LabReport) -> list[str]:
-    if all(each.status == "not done yet" and not each.message for each in report.verdicts):
+    if report.untouched and all(each.status == "not done yet" for each in report.verdicts):
         return ["no answer at all"]
     unusual = [
         f"exercise {each.exercise.number} {each.status}"

@@ -12,6 +12,7 @@ import copy
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ _FEEDBACK = """\
 from mscourse.labs import check_here
 
 check_here({lab!r}, exercise={number})"""
+
+#: In a check only: the ids of cells that are not the course's start like this.
+ADDED_PREFIX = "added-"
 
 STUB = "# Your answer goes here, instead of the next line.\nraise NotImplementedError"
 
@@ -283,12 +287,47 @@ def _exercise(text: str, cells: list[Cell]) -> Exercise:
     )
 
 
+# --- what a learner has written --------------------------------------------------------------
+
+
+def added_cells(solution: Notebook, attempt: Notebook) -> dict[str | None, list[Cell]]:
+    """The learner's own code cells, by the label of the course's cell that each follows."""
+    known, written = cells_by_label(solution), cells_by_label(attempt)
+    added: dict[str | None, list[Cell]] = defaultdict(list)
+    place = None
+    for position, cell in enumerate(attempt.cells):
+        label = label_of(cell)
+        if label is not None and label in known and written[label] is cell:
+            place = label
+        elif is_feedback(cell):
+            continue  # a check within the check
+        elif cell.cell_type == "code":
+            added[place].append(new_code_cell(f"{ADDED_PREFIX}{position}", cell.source))
+    return added
+
+
 def untouched(exercise: Exercise, solution: Notebook, attempt: Notebook) -> bool:
-    """Whether the cells of an exercise hold what the fresh lab holds, or nothing at all."""
+    """Whether the answers' cells of an exercise hold what the fresh lab holds, or nothing.
+
+    The answer may be in a cell that the learner added: see `nothing_written`.
+    """
     references, cells = cells_by_label(solution), cells_by_label(attempt)
-    sources = (
-        (strip_source(references[label].source), cells[label].source)
-        for label in exercise.answers
-        if label in cells
+    return all(
+        is_left(references[label], cells[label]) for label in exercise.answers if label in cells
     )
-    return all(source.split() in ([], stub.split()) for stub, source in sources)
+
+
+def is_left(reference: Cell, cell: Cell) -> bool:
+    """Whether an answer's cell holds what the fresh lab holds, or nothing at all."""
+    return cell.source.split() in ([], strip_source(reference.source).split())
+
+
+def nothing_written(solution: Notebook, attempt: Notebook) -> bool:
+    """Whether there is nothing to run: no answer, and no code in a cell that the learner added.
+
+    JupyterLab adds an empty cell whenever the last one is run; such a cell is no answer.
+    """
+    added = (cell for cells in added_cells(solution, attempt).values() for cell in cells)
+    return not any(cell.source.strip() for cell in added) and all(
+        untouched(exercise, solution, attempt) for exercise in exercises(solution)
+    )

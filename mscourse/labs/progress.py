@@ -75,7 +75,7 @@ def _untouched(lab: Lab) -> Standing | None:
     """The standing of a lab in which nothing was written; None for any other."""
     try:
         asked = exercises(lab.solution())
-        if lab.n_answered(lab.attempt()):
+        if not lab.is_untouched(lab.attempt()):
             return None
     except LabError:
         return None  # the check says why

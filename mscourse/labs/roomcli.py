@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mscourse.arguments import positive
 from mscourse.errors import LabError
 from mscourse.labs.needs import find_course, require_free
-from mscourse.arguments import positive
 from mscourse.labs.options import add_output, add_timeout
 from mscourse.labs.sandbox import TOTAL_TIMEOUT_S
 
@@ -39,8 +39,8 @@ def add_room_commands(add: Any) -> None:
     )
     grade = add("grade", grade_folder, "check a folder of handed-in notebooks into a table")
     grade.description = (
-        "Check a folder of handed-in notebooks, named like ada-01-primer.ipynb or in one folder "
-        "for each learner, and make a table of it. " + _RUNS_CODE
+        "Check a folder of handed-in notebooks, named like ada-01-primer.ipynb (in subfolders, "
+        "too) or in one folder for each learner, and make a table of it. " + _RUNS_CODE
     )
     grade.add_argument("folder", metavar="DIR", type=Path, help="the folder with the notebooks")
     add_output(grade, "grades.csv", "the table, as CSV")

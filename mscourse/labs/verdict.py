@@ -8,7 +8,15 @@ from textwrap import indent
 from typing import Any, Literal
 
 from mscourse.labs.course import Lab
-from mscourse.labs.notebook import Exercise, Notebook, cells_by_label, is_check, untouched
+from mscourse.labs.notebook import (
+    ADDED_PREFIX,
+    Exercise,
+    Notebook,
+    cells_by_label,
+    is_check,
+    is_left,
+    untouched,
+)
 
 _MAX_LINES_SHOWN = 12
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -96,12 +104,15 @@ class LabReport:
         cluster. The lab is not solved then.
     remarks : tuple of str
         Cells the learner added that did not run. They do not count.
+    untouched : bool
+        Whether nothing was written in the notebook, so that nothing was run.
     """
 
     lab: Lab
     verdicts: tuple[Verdict, ...]
     failures: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    untouched: bool = False
 
     @property
     def n_done(self) -> int:
@@ -134,6 +145,11 @@ class Judge:
         self.references = cells_by_label(solution)
         self.answers = cells_by_label(attempt)
         self.results = results
+        self.added = {
+            label
+            for label, result in results.items()
+            if label.startswith(ADDED_PREFIX) and result.source.strip()
+        }
         self.cell_timeout_s = cell_timeout_s
 
     def verdict(self, exercise: Exercise) -> Verdict:
@@ -144,11 +160,30 @@ class Judge:
             if self.answers[label].cell_type != "code":
                 return Verdict(exercise, "missing", _NOT_CODE)
         failed = [label for label in exercise.cells if self._failed(label)]
-        if self.results and not failed:
+        # If the answer is in a cell that the learner added, the stub may still raise.
+        but_stubs = [label for label in failed if not self._is_stub(exercise, label)]
+        if self.results and not (but_stubs if self.added else failed):
             return Verdict(exercise, "done")
+        if self._has_added(exercise):
+            return Verdict(exercise, *self._failure(but_stubs[0]))
         if untouched(exercise, self.solution, self.attempt):
             return Verdict(exercise, "not done yet")
         return Verdict(exercise, *self._failure(failed[0]))
+
+    def _is_stub(self, exercise: Exercise, label: str) -> bool:
+        """Whether a cell takes an answer, and holds none."""
+        return label in exercise.answers and is_left(self.references[label], self.answers[label])
+
+    def _has_added(self, exercise: Exercise) -> bool:
+        """Whether the learner added code among the cells of an exercise: taken for its answer.
+
+        Code below its last check may be there to play with, or be for the next exercise.
+        """
+        if not self.added:
+            return False
+        ran = list(self.results)
+        first, last = ran.index(exercise.cells[0]), ran.index(exercise.cells[-1])
+        return not self.added.isdisjoint(ran[first:last])
 
     def complaints(self, whose: str, labels: list[str]) -> list[str]:
         """Say what went wrong in cells that belong to no exercise."""
