@@ -102,10 +102,19 @@ def test_engines_that_die_are_started_again(start):
         client.wait_for_engines(1, timeout=60)
         pid = client[0].apply_sync(os.getpid)
         assert client[0].apply_sync(os.getenv, "OMP_NUM_THREADS") == "1"
+        for _ in range(2):
+            client[0].apply_async(time.sleep, 600)
+        assert wait_until(lambda: node.status.queued == 2)
         os.kill(pid, signal.SIGKILL)
         assert wait_until(lambda: node.status.n_restarts == 1)
         assert wait_until(lambda: client.ids == [1])
         assert client[1].apply_sync(os.getpid) != pid
+        # What the dead engine had counts no more, or the cluster would never be idle again.
+        assert wait_until(lambda: node.status.queued == 0 and node.status.engines_in_all == 1)
+        if sys.platform == "linux":
+            badness = client[1].apply_sync(Path("/proc/self/oom_score_adj").read_text)
+            assert int(badness) == 500
+            assert Path(f"/proc/{node.process.pid}/oom_score_adj").read_text().strip() == "0"
     node.stop()
     assert node.status.state == "stopped"
     assert not node.halted.exists()
@@ -166,7 +175,8 @@ def test_a_budget_covers_what_the_other_nodes_cost_until_they_miss_their_master(
     ]
     (tmp_path / "bill.json").write_text(json.dumps(bill))
     last_usd = cost_usd(bill, time.time() + WITHOUT_MASTER_S)
-    usage = Usage(tmp_path / "none", tmp_path / "bill.json", idle_stop_s=0.0, budget_usd=last_usd)
+    bill_path, none = tmp_path / "bill.json", tmp_path / "none"
+    usage = Usage(none, bill_path, none, idle_stop_s=0.0, budget_usd=last_usd)
     assert "it has cost 10.00 USD" in usage.reason_to_stop()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helpers import wait_until
 from rig.ec2 import FakeEc2
 from rig.rent import KEY, SETTINGS, Rent
@@ -127,12 +128,73 @@ def test_the_account_is_made_by_the_first_boot(ec2: FakeEc2) -> None:
     assert seen[0]["KeyName"] == "course"
     data = seen[0]["UserData"]
     assert data.startswith("#cloud-config\n")
-    import yaml
-
     content = yaml.safe_load(data)
     assert content["user"]["name"] == "ada"
     assert content["user"]["lock_passwd"] is True
     assert content["packages"] == ["zsh"]
+    assert content["runcmd"][-1][0] == "sh"  # the account changes to it
+
+
+def test_a_machine_that_nobody_looks_after_switches_itself_off(
+    ec2: FakeEc2, tmp_path: Path
+) -> None:
+    """As when the computer that starts it loses power, or its agent is killed."""
+    seen: list[dict[str, Any]] = []
+    ec2.on_running = seen.append
+    with Rent(ec2, start_timeout_s=600) as rent:
+        rent.launch(1)
+    assert wait_until(lambda: bool(seen))
+    content = yaml.safe_load(seen[0]["UserData"])
+    files = {Path(each["path"]).name: each for each in content["write_files"]}
+    assert ["systemctl", "enable", "--now", "mscourse-guard.timer"] in content["runcmd"]
+    assert "OnUnitActiveSec=2min" in files["mscourse-guard.timer"]["content"]
+    guard = files["mscourse-guard"]
+    assert guard["permissions"] == "0755"
+    assert f"ExecStart={guard['path']}" in files["mscourse-guard.service"]["content"]
+    assert "-mmin +40" in guard["content"]  # a start may take ten minutes
+
+    # Run it here, with commands that only note what they are called for.
+    mark, off, agent = (tmp_path / name for name in ("mark", "off", "agent"))
+    for name, lines in {"shutdown": f'echo "$@" >{off}', "pgrep": f"test -e {agent}"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o700)
+    script = guard["content"].replace("/run/mscourse-guard", str(mark))
+
+    def look(minutes_later: float) -> bool:
+        if mark.exists():
+            then_s = mark.stat().st_mtime - 60 * minutes_later
+            os.utime(mark, (then_s, then_s))
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(["sh", "-c", script], check=True, env={"PATH": path})
+        return off.exists()
+
+    assert not look(0)  # just booted
+    assert not look(39)
+    agent.touch()
+    assert not look(39)
+    assert not look(600)  # as long as an agent is there
+    agent.unlink()
+    assert not look(39)
+    assert look(3)
+    assert off.read_text() == "-h now\n"
+
+
+def test_machines_that_have_not_come_up_are_stopped_when_they_have(rent: Rent) -> None:
+    """AWS would refuse to stop any of them."""
+    nodes = rent.launch(2)
+    stops: list[str] = []
+    session = rent.provider._session
+    call = session.call
+
+    def noted(name: str, **arguments: Any) -> Any:
+        stops.append(name)
+        return call(name, **arguments)
+
+    session.call = noted  # type: ignore[method-assign]
+    pending = [dataclasses.replace(each, state="pending") for each in nodes]
+    rent.provider.stop(pending, rent.lines.append)
+    assert "describe_instances" in stops[: stops.index("stop_instances")]
+    assert {each.state for each in rent.provider.nodes("lab")} == {"stopped"}
 
 
 # Machines that do not come

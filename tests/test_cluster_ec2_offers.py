@@ -141,6 +141,20 @@ def test_an_image_of_the_wrong_architecture_is_refused(ec2: FakeEc2) -> None:
         assert "c5.xlarge is a machine for x86_64, and the image is not" in rent.told()
 
 
+def test_what_nobody_knows_the_price_of_keeps_to_no_budget(ec2: FakeEc2) -> None:
+    unpriced, priced = ("m6g.large", "m5.large")
+    with Rent(ec2, node_instance_type=(unpriced,), budget_usd=5.0) as rent:
+        error = rent.refused(1)
+        assert f"BUDGET_USD cannot be kept: what {unpriced} costs on demand" in error
+        assert "pricing:GetProducts" in error
+        assert not changes(ec2)
+    with Rent(ec2, node_instance_type=(unpriced,)) as rent:
+        steps = [step.does for step in rent.provider.plan(rent.request(1))]
+        assert f"Note: What {unpriced} costs on demand is not known." in steps
+    with Rent(ec2, node_instance_type=(unpriced, priced), budget_usd=5.0) as rent:
+        assert [node.instance_type for node in rent.launch(1)] == [priced]
+
+
 def test_a_plan_tells_all_and_changes_nothing(ec2: FakeEc2) -> None:
     with Rent(ec2, volumes=(Volume("results", "/data", size_gb=100),)) as rent:
         steps = rent.provider.plan(rent.request(spot_bid=0.2))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rig.ec2 import FakeEc2
-from rig.rent import Rent, changes
+from rig.rent import KEY, Rent, changes
 
 from mscourse.cluster import ec2launch, ec2session
 from mscourse.cluster.settings import Key
@@ -106,11 +106,20 @@ def test_a_limit_of_spot_instances_is_told(rent: Rent) -> None:
 
 
 def test_a_key_that_ec2_does_not_have_is_told_first(ec2: FakeEc2) -> None:
-    with Rent(ec2, key=Key("other", Path("/nowhere"))) as rent:
+    with Rent(ec2, key=Key("other", KEY.key_location)) as rent:
         error = rent.refused()
     assert "AWS refused DescribeKeyPairs in us-east-1: there is no such key pair" in error
     assert "InvalidKeyPair.NotFound" in error
     assert "mscourse cluster createkey" in error
+    assert not changes(ec2)
+
+
+def test_a_key_that_is_not_on_this_machine_is_told_first(ec2: FakeEc2, tmp_path: Path) -> None:
+    """As when the configuration was copied from another one: nobody could log in."""
+    with Rent(ec2, key=Key("course", tmp_path / "course.pem")) as rent:
+        error = rent.refused()
+    assert f"{tmp_path / 'course.pem'}: There is no such file" in error
+    assert "Copy it" in error
     assert not changes(ec2)
 
 

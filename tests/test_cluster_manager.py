@@ -19,7 +19,7 @@ from helpers import wait_until
 
 from mscourse.cli import main
 from mscourse.cluster import commands, connection, services, tunnel
-from mscourse.cluster.bootstrap import Bootstrap
+from mscourse.cluster.bootstrap import Bootstrap, Ready
 from mscourse.cluster.connection import Cluster
 from mscourse.cluster.manager import Manager
 from mscourse.cluster.nodefiles import Status
@@ -27,6 +27,7 @@ from mscourse.cluster.nodes import MASTER, Node
 from mscourse.cluster.services import NodeReport, Services
 from mscourse.cluster.settings import ClusterSettings, Config, Host
 from mscourse.cluster.ssh import Ssh
+from mscourse.cluster.usage import Usage
 from mscourse.errors import CloudError, ClusterError, NodeError, ParameterError
 
 SETTINGS = ClusterSettings("small", region="here", cluster_size=2)
@@ -87,6 +88,9 @@ class Rented:
 
     def attached_volumes(self, node):
         return ()
+
+    def allow_me(self, cluster):
+        self._call("allow_me")
 
 
 class Said(Manager):
@@ -272,6 +276,94 @@ def test_a_cluster_whose_master_does_not_run_gets_no_nodes(tmp_path, state):
         manager.restart("room")
 
 
+@pytest.mark.parametrize("command", ["stop", "restart"])
+def test_machines_that_nothing_looks_after_are_told(tmp_path, command):
+    """Their agents have ended, and AWS refuses, or they cannot be set up again."""
+    rented = Rented(node(MASTER, 0), node("node001", 1))
+    manager = Said(tmp_path, rented)
+    rented.fails = {"stop": CloudError("it is busy")}
+    manager.at_setting_up = NodeError("it is busy")
+    with pytest.raises(
+        ClusterError, match=r"(?s)it is busy.*of room may run on.*cluster stop room"
+    ):
+        getattr(manager, command)("room")
+
+
+def test_an_interrupted_stop_stops_the_machines_all_the_same(tmp_path):
+    rented = Rented(node(MASTER, 0), node("node001", 1))
+    manager = Said(tmp_path, rented)
+    manager.ssh.each = interrupted
+    with pytest.raises(ClusterError, match="It was interrupted"):
+        manager.stop("room")
+    assert rented.states() == {"i-0": "stopped", "i-1": "stopped"}
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_removal_says_what_is_left(tmp_path, monkeypatch):
+    manager = Said(tmp_path, Rented(node(MASTER, 0), node("node001", 1)))
+    monkeypatch.setattr(Services, "status", interrupted)
+    with pytest.raises(
+        ClusterError, match=r"node001 may be there.*removenode --force room node001"
+    ):
+        manager.remove("room", ["node001"])
+
+
+def test_what_came_during_a_removal_stays_on_the_bill(tmp_path, monkeypatch):
+    rented = Rented(node(MASTER, 0), node("node001", 1))
+    manager = Said(tmp_path, rented)
+    billed: list[str] = []
+    monkeypatch.setattr(
+        Services, "write_bill", lambda self, master, nodes: billed.extend(n.name for n in nodes)
+    )
+    monkeypatch.setattr(
+        manager, "_wait_until_drained", lambda *_: rented._put([node("node002", 2)], "running")
+    )
+    manager.remove("room", ["node001"])
+    assert billed == [MASTER, "node002"]
+
+
+def test_a_node_that_does_not_answer_for_a_moment_is_not_taken_for_idle(tmp_path, monkeypatch):
+    manager = Said(tmp_path, Rented(node(MASTER, 0), node("node001", 1)))
+    monkeypatch.setattr(Services, "write_bill", lambda *_: None)
+    monkeypatch.setattr("mscourse.cluster.manager._LOOK_PERIOD_S", 0.01)
+    answers = [NodeError("cut off"), Status(state="draining", n_busy=1), Status(state="drained")]
+    monkeypatch.setattr(Services, "status", lambda *_: raised_or_given(answers.pop(0)))
+    manager.remove("room", ["node001"])
+    assert not answers
+    waits = [line for line in manager.lines if "Waiting" in line]
+    assert waits == ["Waiting for node001 (no answer)", "Waiting for node001 (1 at work)"]
+    answers = [NodeError("it is gone")] * 99
+    manager = Said(tmp_path, Rented(node(MASTER, 0), node("node001", 1)))
+    monkeypatch.setattr("mscourse.cluster.manager._SILENT_FOR_S", 0.1)
+    manager.remove("room", ["node001"])  # one that stays silent is not waited for
+    assert answers
+
+
+def raised_or_given(value):
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+def test_a_start_of_a_cluster_that_runs_lets_a_new_address_in(tmp_path):
+    rented = Rented(node(MASTER, 0))
+    with pytest.raises(ClusterError, match="There is a cluster 'room' already"):
+        Said(tmp_path, rented).start_all()
+    assert rented.calls == ["allow_me"]
+
+
+def test_nodes_that_run_without_their_master_have_a_way_out(tmp_path):
+    rented = Rented(node(MASTER, 0, state="stopped"), node("node001", 1))
+    manager = Said(tmp_path, rented)
+    for command in (manager.start_all, lambda: manager.add("room", 1)):
+        with pytest.raises(ClusterError, match=r"node001 of 'room' run.*cluster stop room"):
+            command()
+    assert rented.calls == []
+
+
 # -- nodes that are replaced -----------------------------------------------------------------------
 
 
@@ -313,6 +405,7 @@ class Counted(Cluster):
         self._manager = manager
         self._is_closing = threading.Event()
         self._n_wanted = 2
+        self._removed: set[str] = set()
 
 
 def test_what_the_user_removes_is_not_replaced_and_what_he_adds_is(tmp_path):
@@ -333,6 +426,38 @@ def test_what_the_user_removes_is_not_replaced_and_what_he_adds_is(tmp_path):
     assert seen == [1]  # already while they drain
     with pytest.raises(ParameterError):
         cluster_of_user.remove(["master"])
+    assert cluster_of_user._n_wanted == 1
+
+
+def test_what_never_comes_is_not_rented_for_ever(monkeypatch):
+    class Fails:
+        n_asked = 0
+
+        def report(self, cluster):
+            return [report(MASTER)]
+
+        def add(self, cluster, n_nodes):
+            self.n_asked += 1
+            if self.n_asked % 2:
+                raise NodeError("no packages")
+            return []
+
+    monkeypatch.setattr(connection, "_LOOK_PERIOD_S", 0.001)
+    fails = Fails()
+    with pytest.warns(UserWarning, match="replaced") as warned:
+        Counted(fails)._replace_lost()
+    assert fails.n_asked == connection._MOST_FAILURES
+    assert "No node of room is replaced any more" in str(warned[-1].message)
+
+
+def test_what_somebody_else_removes_is_not_replaced():
+    cluster_of_user = Counted(None)
+    drains = [report(MASTER), report("node001"), report("node002", "draining")]
+    for _ in range(2):
+        cluster_of_user._note_removed(drains)
+        assert cluster_of_user._n_wanted == 1
+    taken = report("node001", "draining", notice={"action": "terminate"})
+    cluster_of_user._note_removed([taken])
     assert cluster_of_user._n_wanted == 1
 
 
@@ -371,7 +496,9 @@ def test_an_agent_that_hangs_is_ended_with_its_engines(here, tmp_path, monkeypat
         "time.sleep(600)\n"
     )
     agent = subprocess.Popen(
-        [sys.executable, "-c", code, "mscourse.cluster.agent"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "mscourse.cluster.agent", str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with agent:
         try:
@@ -382,6 +509,52 @@ def test_an_agent_that_hangs_is_ended_with_its_engines(here, tmp_path, monkeypat
         finally:
             agent.kill()  # or it would be waited for
     assert wait_until(lambda: not Path(f"/proc/{engine}").exists() or is_zombie(engine))
+
+
+def test_an_agent_of_another_cluster_is_left_alone(here, tmp_path):
+    """After a reboot it may have the number that this cluster's agent had."""
+    folder = tmp_path / services.folder_of("room")
+    folder.mkdir(parents=True)
+    command = ["sleep 600", "mscourse.cluster.agent", f"{folder}-2"]
+    with subprocess.Popen(["sh", "-c", *command], start_new_session=True) as other:
+        try:
+            (folder / "agent.lock").write_text(str(other.pid))
+            (folder / "status.json").write_text("{}")
+            assert Services(here, "room").status(node(MASTER, 0)) is None
+            Services(here, "room").stop(node(MASTER, 0))
+            assert other.poll() is None
+        finally:
+            os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_a_node_that_stops_at_once_says_why(here, tmp_path):
+    """Such as a cluster that had spent its budget, and is started again."""
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\necho \'{"state": "stopped", "why": "no money"}\' >"$3/status.json"\n'
+    )
+    python.chmod(0o700)
+    ready = Ready(home=str(tmp_path), python=str(python), package_folder="", address="")
+    with pytest.raises(NodeError, match="It has stopped: no money"):
+        Services(here, "room").start(node(MASTER, 0), ready, SETTINGS)
+
+
+def test_a_cluster_that_is_used_is_kept_from_stopping(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(services, "_IN_USE_PERIOD_S", 0.1)
+    folder = tmp_path / services.folder_of("room")
+    folder.mkdir(parents=True)
+    usage = Usage(
+        folder / "none", folder / "none", folder / "in-use", idle_stop_s=1.0, budget_usd=None
+    )
+    time.sleep(1.2)
+    assert "did nothing" in usage.reason_to_stop()
+    with Services(here, "room").in_use(node(MASTER, 0)):
+        assert wait_until((folder / "in-use").exists)
+        usage.look()
+        assert not usage.reason_to_stop()
+    time.sleep(1.2)
+    usage.look()
+    assert "did nothing" in usage.reason_to_stop()
 
 
 def is_zombie(pid: int) -> bool:
@@ -447,6 +620,27 @@ def test_an_interruption_in_one_thread_leaves_what_others_do(here):
 
 def test_no_port_is_found_twice():
     assert len(set(tunnel._free_ports(500))) == 500
+
+
+def test_a_tunnel_that_breaks_has_the_new_address_let_in_before_it_opens_again(
+    here, tmp_path, monkeypatch
+):
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\necho up\nexec cat\n")
+    monkeypatch.setattr(tunnel, "_FIRST_PAUSE_S", 0.01)
+    connections = dict.fromkeys(tunnel._PORTS, 1) | {"interface": "tcp://10.0.0.1"}
+    calls: list[int] = []
+
+    def let_in() -> None:
+        calls.append(way.n_restarts)
+        if len(calls) == 1:
+            raise CloudError("no network yet")
+
+    way = tunnel.Tunnel(here, node(MASTER, 0), connections, before_retry=let_in)
+    assert calls == []
+    way._process.kill()
+    assert wait_until(lambda: len(calls) == 2 and way.is_open)
+    way.close()
+    way._thread.join(10)
 
 
 def test_a_tunnel_that_is_closed_while_it_opens_again_leaves_no_ssh(here, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ from mscourse.cluster.nodefiles import (
     CLIENT_CONNECTION,
     DRAINING,
     ENGINE_CONNECTION,
+    IN_USE,
     LOCK,
     LOGS,
     PROFILE,
@@ -55,6 +56,13 @@ _PATIENCE_S = 5.0
 
 # Before the machine is taken away, what still runs is given up, so that others get it at once.
 _GIVE_UP_BEFORE_S = 10.0
+
+# If it cannot be switched off, it is tried again for a while.
+_MOST_HALTS = 10
+_HALT_PERIOD_S = 30.0
+
+# When memory runs out, the system is to end an engine, and neither the agent nor the controller.
+_ENDS_FIRST = b"500"
 
 # A child that ends sooner than this has something wrong; it is not started in a hurry.
 _SHORT_LIFE_S = 10.0
@@ -84,10 +92,20 @@ class Child:
     environment : dict
     log : pathlib.Path
         Where its output goes.
+    ends_first : bool
+        Whether the system is to end this one first when memory runs out.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        log: Path,
+        *,
+        ends_first: bool = False,
+    ) -> None:
         self._command = command
+        self._ends_first = ends_first
         self._environment = environment
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -129,6 +147,9 @@ class Child:
                 env=self._environment,
                 start_new_session=True,  # what it has started is ended with it
             )
+        if self._ends_first:
+            with contextlib.suppress(OSError):  # not Linux, or it has ended already
+                Path(f"/proc/{self._process.pid}/oom_score_adj").write_bytes(_ENDS_FIRST)
 
     def _put_off(self, *, was_short: bool) -> None:
         """Put off the next start, the longer the more often it has lived for a short time only."""
@@ -202,7 +223,14 @@ class Agent:
                 self._write_status()
             finally:
                 if halts and self._orders.halts:
-                    subprocess.run(self._orders.halts, check=False)
+                    self._halt()
+
+    def _halt(self) -> None:
+        for _ in range(_MOST_HALTS):
+            with contextlib.suppress(OSError):
+                if subprocess.run(self._orders.halts, check=False).returncode == 0:
+                    return
+            time.sleep(_HALT_PERIOD_S)
 
     def _look_until_the_end(self) -> tuple[str, bool]:
         while True:
@@ -239,6 +267,7 @@ class Agent:
         self._usage = Usage(
             self._folder / CLIENT_CONNECTION,
             self._folder / BILL,
+            self._folder / IN_USE,
             idle_stop_s=orders.idle_stop_s,
             budget_usd=orders.budget_usd,
         )
@@ -257,7 +286,8 @@ class Agent:
             f"--IPEngine.max_heartbeat_misses={_ENGINE_MISSES}",
             "--IPEngine.timeout=20",
         ]
-        return Child(command, environment, self._folder / LOGS / f"engine-{number}.log")
+        log = self._folder / LOGS / f"engine-{number}.log"
+        return Child(command, environment, log, ends_first=True)
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -62,12 +62,23 @@ if [ %(user)s != root ] && [ -d /etc/sudoers.d ]; then
 fi
 """
 
+_MAY_HALT = '[ "$(id -u)" = 0 ] || sudo -n true'
+
 # Debian and Ubuntu have the part of Python that makes environments in a package of its own.
 _SYSTEM_PACKAGES = """\
 if ! %(python)s -c 'import ensurepip' 2>/dev/null || ! command -v rsync >/dev/null; then
+    # A machine that has just booted sets itself up, and holds apt's lock meanwhile.
+    if command -v cloud-init >/dev/null; then
+        sudo -n cloud-init status --wait >/dev/null || true
+    fi
     export DEBIAN_FRONTEND=noninteractive
-    sudo -n apt-get update -qq
-    sudo -n apt-get install -qq -y python3-venv rsync >/dev/null
+    apt_get() { sudo -n apt-get -o DPkg::Lock::Timeout=240 -qq "$@"; }
+    for pause in 5 15 30 0; do
+        # `update` does not wait for the lock of the lists.
+        if apt_get update; then break; fi
+        sleep $pause
+    done
+    apt_get install -y python3-venv rsync >/dev/null
 fi
 """
 
@@ -165,6 +176,8 @@ class Bootstrap:
         """
         if node.instance_type is not None:
             self._make_account(node, deadline_s)
+            # Else it could not switch itself off when nobody needs it.
+            self._ssh.run(node, _MAY_HALT, does="its account may switch it off")
         facts = self._facts(node, deadline_s)
         package_folder = f".mscourse/packages/{self._package_hash}"
         if not facts.has_package:
@@ -240,7 +253,7 @@ class Bootstrap:
             )
         if node.instance_type is not None:
             script = _SYSTEM_PACKAGES % {"python": python}
-            self._ssh.run(node, script, does="the system's packages were there", timeout_s=300)
+            self._ssh.run(node, script, does="the system's packages were there", timeout_s=600)
         options = ""
         if self._settings.wheels is not None:
             options = f"--no-index --find-links {self._send_wheels(node)}"

@@ -203,7 +203,8 @@ def ssh_node(arguments: argparse.Namespace) -> int:
     options = ["-A"] if arguments.forward_agent else []
     options += ["-t"] if sys.stdin.isatty() else []
     command = manager.ssh.command(node, *options, user=arguments.user)
-    return subprocess.run([*command, *arguments.command], check=False).returncode
+    with manager.in_use(manager.members(arguments.name)):
+        return subprocess.run([*command, *arguments.command], check=False).returncode
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -212,9 +213,10 @@ def run(arguments: argparse.Namespace) -> int:
     nodes = _running(manager, arguments.name, arguments.node)
     script = shlex.join(arguments.command)
     within_s = arguments.timeout
-    results = manager.ssh.each(
-        nodes, lambda node: manager.ssh.run(node, script, does="it ended", timeout_s=within_s)
-    )
+    with manager.in_use(manager.members(arguments.name)):
+        results = manager.ssh.each(
+            nodes, lambda node: manager.ssh.run(node, script, does="it ended", timeout_s=within_s)
+        )
     for node, result in results.items():
         print(f"== {node.name}")
         print(str(result).rstrip(), file=sys.stderr if isinstance(result, NodeError) else None)
@@ -226,9 +228,10 @@ def put(arguments: argparse.Namespace) -> int:
     manager = manager_of(arguments)
     *sources, target = arguments.paths
     nodes = _running(manager, arguments.name, arguments.node or MASTER)
-    results = manager.ssh.each(
-        nodes, lambda node: manager.ssh.rsync(node, sources, target, to_node=True)
-    )
+    with manager.in_use(manager.members(arguments.name)):
+        results = manager.ssh.each(
+            nodes, lambda node: manager.ssh.rsync(node, sources, target, to_node=True)
+        )
     return _say_failures(list(results.values()))
 
 
@@ -237,7 +240,8 @@ def get(arguments: argparse.Namespace) -> int:
     manager = manager_of(arguments)
     *sources, target = arguments.paths
     node = _node(manager, arguments.name, arguments.node or MASTER)
-    manager.ssh.rsync(node, sources, target, to_node=False)
+    with manager.in_use(manager.members(arguments.name)):
+        manager.ssh.rsync(node, sources, target, to_node=False)
     return 0
 
 

@@ -33,6 +33,10 @@ _ENGINE_WITHIN_S = 60
 # How often to look whether a node has been lost.
 _LOOK_PERIOD_S = 15.0
 
+# What does not come is asked for again, but not for ever: each time it may cost for minutes.
+_MOST_FAILURES = 5
+_LONGEST_PAUSE_S = 900.0
+
 _LOG_LINES = 10
 
 # What a node says of itself when it will do nothing more.
@@ -57,8 +61,9 @@ def connect(
     config : path-like or None
         The configuration; None looks for it as the command does.
     replace_lost : bool
-        Whether nodes that are taken away or vanish are replaced while this is open. Those that you
-        remove are not, and none is while the master does not work.
+        Whether nodes that are taken away or vanish are replaced while this is open. Those that
+        somebody removes are not, unless by force from elsewhere, and none is while the master does
+        not work. When no new one could be had for five times in a row, it is given up.
     progress : callable, optional
         Called with a line of what is going on; by default it is printed.
 
@@ -110,7 +115,10 @@ class Cluster:
             )
         manager.let_me_in(nodes)
         connection = manager.services(name).client_connection(master)
-        self._tunnel = Tunnel(manager.ssh, master, connection)
+        # A laptop that was closed may be somewhere else when it is opened, with another address.
+        self._tunnel = Tunnel(
+            manager.ssh, master, connection, before_retry=lambda: manager.let_me_in(nodes)
+        )
         with contextlib.ExitStack() as undo:  # also if it is interrupted
             undo.callback(self._tunnel.close)
             try:
@@ -129,6 +137,7 @@ class Cluster:
             undo.pop_all()
         # Besides the master.
         self._n_wanted = len([node for node in nodes if not node.is_master])
+        self._removed: set[str] = set()
         if replaces_lost:
             threading.Thread(target=self._replace_lost, daemon=True).start()
 
@@ -196,9 +205,10 @@ class Cluster:
         if not nodes:
             raise ClusterError(f"No node of {self.name!r} is running.")
         folder = self._manager.settings_of(there).data_folder
-        results = self._manager.ssh.each(
-            nodes, lambda node: send_splits(self._manager.ssh, node, splits, folder)
-        )
+        with self._manager.in_use(there):
+            results = self._manager.ssh.each(
+                nodes, lambda node: send_splits(self._manager.ssh, node, splits, folder)
+            )
         errors = [each for each in results.values() if isinstance(each, NodeError)]
         if errors:
             raise NodeError("\n".join(map(str, errors)))
@@ -221,28 +231,63 @@ class Cluster:
         """
         nodes = self._manager.add(self.name, n_nodes, spot_bid)
         self._n_wanted += len(nodes)
+        self._removed -= {node.name for node in nodes}  # names are used again
         return nodes
 
     def remove(self, names: Iterable[str], *, force: bool = False) -> None:
         """Take nodes out when what they are at is done, or at once if `force`."""
         names = set(names)
         self._n_wanted -= len(names)  # first, or they would be replaced when they drain
+        self._removed |= names
         try:
             self._manager.remove(self.name, names, force=force)
         except ParameterError:  # all of them are still there
             self._n_wanted += len(names)
+            self._removed -= names
             raise
 
     def _replace_lost(self) -> None:
         """Ask for a new node for each that is gone, or is told that it will be."""
-        while not self._is_closing.wait(_LOOK_PERIOD_S):
+        n_failures = 0
+        while not self._is_closing.wait(min(_LOOK_PERIOD_S * 2**n_failures, _LONGEST_PAUSE_S)):
             try:
-                n_lost = _n_lost(self._manager.report(self.name), self._n_wanted)
-                if n_lost > 0:
-                    self._manager.add(self.name, n_lost)
+                reports = self._manager.report(self.name)
+            except MSCourseError:  # this machine may have no network for the moment
+                continue
+            self._note_removed(reports)
+            n_lost = _n_lost(reports, self._n_wanted)
+            if n_lost <= 0:
+                n_failures = 0
+                continue
+            try:
+                new = self._manager.add(self.name, n_lost)
+                why = "what came was taken back" if len(new) < n_lost else ""
+                self._removed -= {node.name for node in new}
             except MSCourseError as error:
-                # It is tried again; the cluster may be on its way out.
-                warnings.warn(f"A node could not be replaced: {error}", stacklevel=1)
+                why = str(error)
+            if not why:
+                n_failures = 0
+                continue
+            n_failures += 1
+            # It is tried again; the cluster may be on its way out.
+            warnings.warn(f"A node could not be replaced: {why}", stacklevel=1)
+            if n_failures == _MOST_FAILURES:
+                warnings.warn(
+                    f"No node of {self.name} is replaced any more: it failed {n_failures} times in "
+                    "a row. `add` them when you know why.",
+                    stacklevel=1,
+                )
+                return
+
+    def _note_removed(self, reports: Sequence[NodeReport]) -> None:
+        """Find nodes that are being removed by somebody else: they drain, and no notice came."""
+        for each in reports:
+            status, name = each.status, each.node.name
+            if status is None or status.notice is not None or name in self._removed:
+                continue
+            if status.state in ("draining", "drained"):
+                self._removed.add(name)
+                self._n_wanted -= 1
 
 
 def _client(tunnel: Tunnel) -> ipp.Client:

@@ -173,6 +173,8 @@ class Ec2Provider:
         nodes = list(nodes)
         spot = [node for node in nodes if node.is_spot]
         others = [node.id for node in nodes if not node.is_spot]
+        # EC2 refuses to stop all of them if one has not come up yet.
+        self._await_not_pending([n.id for n in nodes if not n.is_spot and n.state == "pending"])
         if others:
             self._session.call("stop_instances", InstanceIds=others)
             progress(f"Stopping {', '.join(node.name for node in nodes if not node.is_spot)}.")
@@ -315,6 +317,15 @@ class Ec2Provider:
                 raise CloudError(f"{told} Look at it in AWS's console, or terminate the cluster.")
             progress(told)
         return running
+
+    def _await_not_pending(self, ids: Sequence[str]) -> None:
+        wait_for(
+            self._session,
+            ids,
+            lambda _, instance: instance is not None and state_of(instance) != "pending",
+            timeout_s=self._timeout_s,
+            longest_pause_s=self._longest_pause_s,
+        )
 
     def _await_end(self, ids: Sequence[str], state: str) -> None:
         await_end(

@@ -116,6 +116,12 @@ def make_plan(session: AwsSession, request: Request, there: Sequence[Node]) -> P
         )
     if settings.key is None:
         raise CloudError(f"[cluster {settings.name}] needs KEYNAME: without a key nobody gets in.")
+    if not settings.key.key_location.is_file():
+        raise CloudError(
+            f"{settings.key.key_location}: There is no such file. The private key of [key "
+            f"{settings.key.name}] has to be there, or nobody could log in to what is rented. "
+            "Copy it from where it is, or make another one with `mscourse cluster createkey`."
+        )
     # That the key is missing, EC2 would only say when it is asked to start a machine.
     session.call("describe_key_pairs", KeyNames=[settings.key.name])
     vpc, subnets = default_network(session)
@@ -212,6 +218,8 @@ class _Choice:
         is_spot = self._request.is_spot(name)
         if is_spot:
             pairs = self._affordable(pairs)
+        elif self._request.settings.budget_usd is not None:
+            pairs = self._priced(pairs)
         offers = [self._offer(*pair, is_spot) for pair in pairs]
         return by_preference(offers, wanted, home)
 
@@ -250,6 +258,17 @@ class _Choice:
                 f"{zone}, for {usd:.4f}. Raise SPOT_BID, or name more types or zones."
             )
         return affordable
+
+    def _priced(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those whose price is known: what nobody knows the price of would keep to no budget."""
+        priced = [pair for pair in pairs if self._on_demand_usd[pair[0]] is not None]
+        if not priced:
+            raise CloudError(
+                f"BUDGET_USD cannot be kept: what {', '.join(sorted({p[0] for p in pairs}))} costs "
+                f"on demand in {self._session.region} is not known. Let your account call "
+                "pricing:GetProducts, name other types, or leave out BUDGET_USD."
+            )
+        return priced
 
     def _ask_prices(self) -> None:
         names = list(self._types)

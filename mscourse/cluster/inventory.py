@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from mscourse.cluster.hosts import HostsProvider
@@ -135,6 +136,16 @@ class Inventory:
     def services(self, cluster: str) -> Services:
         """Give what runs on the nodes of a cluster."""
         return Services(self.ssh, cluster)
+
+    @contextmanager
+    def in_use(self, nodes: Sequence[Node]) -> Iterator[None]:
+        """Keep the cluster of these nodes from stopping as idle while something is done with it."""
+        master = next((node for node in nodes if node.is_master), None)
+        if master is None or master.state != "running":
+            yield
+            return
+        with self.services(master.cluster).in_use(master):
+            yield
 
     def report(self, cluster: str) -> list[NodeReport]:
         """Ask all nodes of a cluster what they say of themselves."""

@@ -44,6 +44,9 @@ from mscourse.errors import ClusterError, NodeError, ParameterError
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
 
 _DRAINED_WITHIN_S = 600.0
+
+# One that does not answer may be at work all the same, unless it stays silent.
+_SILENT_FOR_S = 60.0
 _LOOK_PERIOD_S = 1.0
 
 
@@ -108,6 +111,9 @@ class Manager(Inventory):
         there = [node for node in self.nodes(cluster) if node.state != "terminated"]
         running = [node for node in there if node.state in ("pending", "running")]
         if running:
+            _check_that_master_runs(there)
+            # Whoever is shut out, since the laptop is elsewhere now, comes in again with this.
+            self.let_me_in(running)
             raise ClusterError(
                 f"There is a cluster {cluster!r} already, of {len(running)} nodes. Let it grow "
                 f"with `mscourse cluster addnode {cluster}`, or choose another name."
@@ -136,7 +142,8 @@ class Manager(Inventory):
             there = self.members(cluster)
             request = self.growth(there, n_nodes, spot_bid)
             master = master_of(there)
-            if master.state != "running":  # said before anything costs
+            _check_that_master_runs(there)  # before anything costs
+            if master.state != "running":
                 raise ClusterError(
                     f"{cluster!r} cannot grow: its master is {master.state}. Start it: `mscourse "
                     f"cluster start {cluster}`."
@@ -292,26 +299,38 @@ class Manager(Inventory):
                 )
         nodes = [node for node in members if node.name in names]
         services = self.services(cluster)
-        if not force:
-            self._say_errors(self.ssh.each(nodes, services.drain))
-            self._wait_until_drained(cluster, nodes, within_s)
-        self._say_errors(self.ssh.each(nodes, services.stop))
-        self._end(nodes)
-        rest = [node for node in members if node.name not in names]
+        try:
+            if not force:
+                self._say_errors(self.ssh.each(nodes, services.drain))
+                self._wait_until_drained(cluster, nodes, within_s)
+            self._say_errors(self.ssh.each(nodes, services.stop))
+            self._end(nodes)
+        except BaseException as error:
+            named = ", ".join(sorted(names))
+            again = f"`mscourse cluster removenode --force {cluster} {' '.join(sorted(names))}`"
+            left = f"{named} may be there still, and take no more work: {again} ends what is left."
+            _raise_with([left], error)
+            raise
+        # Others may have come while these finished what they were at.
+        rest = [node for node in self.members(cluster) if node.name not in names]
         services.write_bill(master_of(rest), rest)
         self._progress(f"{', '.join(node.name for node in nodes)} left {cluster}.")
 
     def _wait_until_drained(self, cluster: str, nodes: Sequence[Node], within_s: float) -> None:
         services = self.services(cluster)
-        deadline_s = time.monotonic() + within_s
+        now_s = time.monotonic()
+        deadline_s = now_s + within_s
+        answered_s = dict.fromkeys(nodes, now_s)
         said = ""
-        while time.monotonic() < deadline_s:
-            statuses = self.ssh.each(nodes, services.status)
-            busy = [
-                f"{node.name} ({status.n_busy} at work)"
-                for node, status in statuses.items()
-                if isinstance(status, Status) and status.state not in ("drained", "stopped")
-            ]
+        while now_s < deadline_s:
+            busy = []
+            for node, status in self.ssh.each(nodes, services.status).items():
+                if not isinstance(status, NodeError):
+                    answered_s[node] = now_s
+                elif now_s - answered_s[node] < _SILENT_FOR_S:
+                    busy.append(f"{node.name} (no answer)")
+                if isinstance(status, Status) and status.state not in ("drained", "stopped"):
+                    busy.append(f"{node.name} ({status.n_busy} at work)")
             if not busy:
                 return
             line = f"Waiting for {', '.join(busy)}"
@@ -319,20 +338,27 @@ class Manager(Inventory):
                 self._progress(line)
                 said = line
             time.sleep(_LOOK_PERIOD_S)
+            now_s = time.monotonic()
         self._progress(f"Not all was done within {within_s:.0f} s; other nodes do it again.")
 
     def stop(self, cluster: str) -> None:
         """Stop a cluster so that it can be started again."""
-        self._stop(self.members(cluster), self._progress)
+        try:
+            self._stop(self.members(cluster), self._progress)
+        except BaseException as error:
+            _raise_with(_unattended(cluster), error)
+            raise
         self._progress(f"{cluster} is stopped.")
 
     def _stop(self, nodes: Sequence[Node], tell: Progress) -> None:
         running = [node for node in nodes if node.state == "running"]
-        for each in self.ssh.each(running, self.services(nodes[0].cluster).stop).values():
-            if each is not None:
-                tell(str(each))
-        for provider, its_nodes in self.by_owner(nodes):
-            provider.stop(its_nodes, tell)
+        try:
+            for each in self.ssh.each(running, self.services(nodes[0].cluster).stop).values():
+                if each is not None:
+                    tell(str(each))
+        finally:  # whatever went wrong: nobody looks after what they cost any more
+            for provider, its_nodes in self.by_owner(nodes):
+                provider.stop(its_nodes, tell)
 
     def terminate(self, cluster: str) -> None:
         """End a cluster for good, with what is on its nodes."""
@@ -365,8 +391,12 @@ class Manager(Inventory):
         if not nodes:
             raise ClusterError(f"{cluster!r} is stopped. Start it: `mscourse cluster start`.")
         master_of(nodes)  # without it, nothing could be started
-        self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
-        return self._set_up(nodes, self.settings_of(nodes), None)
+        try:
+            self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
+            return self._set_up(nodes, self.settings_of(nodes), None)
+        except BaseException as error:
+            _raise_with(_unattended(cluster), error)
+            raise
 
     def _say_errors(self, results: dict[Node, Any]) -> None:
         for each in results.values():
@@ -381,6 +411,25 @@ def _what_is_left(problem: str, nodes: Sequence[Node]) -> list[str]:
         f"Not all that was started could be taken back. {problem}",
         f"There may be left: {', '.join(map(str, nodes))}.",
         f"See `mscourse cluster list`; `mscourse cluster terminate {nodes[0].cluster}` ends it.",
+    ]
+
+
+def _check_that_master_runs(nodes: Sequence[Node]) -> None:
+    """Raise if nodes run whose master has stopped: they can neither grow nor start."""
+    running = [node.name for node in nodes if node.state in ("pending", "running")]
+    master = master_of(nodes)
+    if running and master.state not in ("pending", "running"):
+        name = master.cluster
+        raise ClusterError(
+            f"{', '.join(running)} of {name!r} run, but the master is {master.state}. Stop the "
+            f"rest, then start it: `mscourse cluster stop {name}`, `mscourse cluster start {name}`."
+        )
+
+
+def _unattended(cluster: str) -> list[str]:
+    return [
+        f"The machines of {cluster} may run on, and nothing on them looks after what they cost.",
+        f"`mscourse cluster stop {cluster}` switches them off; `restart` has them work again.",
     ]
 
 

@@ -16,6 +16,7 @@ ORDERS = "node.json"
 STATUS = "status.json"
 BILL = "bill.json"
 STOP = "stop"
+IN_USE = "in-use"
 DRAINING = "draining"
 LOCK = "agent.lock"
 LOGS = "logs"
@@ -24,11 +25,15 @@ ENGINE_CONNECTION = f"{PROFILE}/security/ipcontroller-engine.json"
 CLIENT_CONNECTION = f"{PROFILE}/security/ipcontroller-client.json"
 
 #: For bash: whether the agent lives whose folder is $folder; then its number is $pid. After a
-#: reboot, another process may have this number. A line of any length is wanted, else ps may cut it.
+#: reboot, another process may have this number, also the agent of another cluster. A line of any
+#: length is wanted, else ps may cut it.
 IS_ALIVE = f"""\
 is_alive() {{
     pid=$(cat "$folder/{LOCK}" 2>/dev/null) && [ -n "$pid" ] &&
-        ps -ww -p "$pid" -o args= 2>/dev/null | grep -q mscourse.cluster.agent
+        case "$(ps -ww -p "$pid" -o args= 2>/dev/null)" in
+            *"mscourse.cluster.agent $folder") true ;;
+            *) false ;;
+        esac
 }}
 """
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +31,9 @@ _STOPPED_WITHIN_S = 20
 
 _LOG_LINES = 15
 
+# Less than the shortest time after which an idle cluster stops.
+_IN_USE_PERIOD_S = 20.0
+
 # All scripts begin with these.
 _PRELUDE = f"folder=%(folder)s\n{nodefiles.IS_ALIVE}"
 
@@ -36,7 +41,7 @@ _START = """\
 if is_alive; then echo "An agent looks after this node already." >&2; exit 1; fi
 mkdir -p "$folder/logs" "$folder/profile/security" %(data_folder)s
 chmod 700 "$folder"
-rm -f "$folder"/stop "$folder"/draining "$folder"/busy-* "$folder"/status.json
+rm -f "$folder"/stop "$folder"/draining "$folder"/in-use "$folder"/busy-* "$folder"/status.json
 rm -rf "$folder"/profile/log
 cd ~
 export PYTHONPATH=%(package)s
@@ -47,6 +52,8 @@ for _ in $(seq %(tries)d); do
     if [ -e "$folder/status.json" ] && ! is_alive; then break; fi
     sleep 0.2
 done
+why=$(grep -o '"why": "[^"][^"]*"' "$folder/status.json" 2>/dev/null | cut -d '"' -f 4) || true
+if [ -n "$why" ]; then echo "It has stopped: $why." >&2; fi
 tail -n %(lines)d "$folder"/logs/*.log >&2
 exit 1
 """
@@ -176,6 +183,24 @@ class Services:
     def logs(self, node: Node, n_lines: int) -> str:
         """Fetch the last lines of each log of a node."""
         return self._run(node, f'tail -n {n_lines} "$folder"/logs/*.log', "it gave its logs")
+
+    @contextmanager
+    def in_use(self, master: Node) -> Iterator[None]:
+        """Keep a cluster from counting as idle meanwhile: its controller knows of no copies."""
+        is_over = threading.Event()
+
+        def keep() -> None:
+            while not is_over.wait(_IN_USE_PERIOD_S):
+                with suppress(NodeError):  # whatever is at work has its own way to say so
+                    self._run(master, f'touch "$folder/{nodefiles.IN_USE}"', "it took a note", 15)
+
+        thread = threading.Thread(target=keep, name="mscourse-in-use", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def client_connection(self, master: Node) -> dict[str, Any]:
         """Fetch what a client needs to connect to the controller."""

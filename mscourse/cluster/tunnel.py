@@ -16,12 +16,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.ssh import Ssh
-from mscourse.errors import NodeError
+from mscourse.errors import MSCourseError, NodeError
 
 # The ports of a controller that a client speaks to, by their names in the connection file.
 _PORTS = ("registration", "control", "mux", "task", "iopub", "notification", "broadcast")
@@ -48,6 +48,8 @@ class Tunnel:
         The master.
     connection : mapping
         What the controller has written for its clients.
+    before_retry : callable, optional
+        Called each time before a lost connection is opened again.
 
     Attributes
     ----------
@@ -57,9 +59,16 @@ class Tunnel:
         How often the connection was lost.
     """
 
-    def __init__(self, ssh: Ssh, node: Node, connection: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        ssh: Ssh,
+        node: Node,
+        connection: Mapping[str, Any],
+        before_retry: Callable[[], None] | None = None,
+    ) -> None:
         self._ssh = ssh
         self._node = node
+        self._before_retry = before_retry
         self.n_restarts = 0
         self._is_closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,9 +165,11 @@ class Tunnel:
                 return
             self.n_restarts += 1
             try:
+                if self._before_retry is not None:
+                    self._before_retry()
                 self._open()
                 pause_s = _FIRST_PAUSE_S
-            except (NodeError, OSError):  # such as: too many open files
+            except (MSCourseError, OSError):  # such as: too many open files
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 

@@ -13,7 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mscourse.engines import ControllerQuestion
+
 _LOOK_PERIOD_S = 5.0
+
+# A controller that works answers at once; a question that is lost is asked by another client.
+_ANSWER_WITHIN_S = 30.0
 
 #: EC2 charges the first minute in any case, and then each second.
 LEAST_CHARGED_S = 60
@@ -52,6 +57,8 @@ class Usage:
         The controller's file for clients.
     bill : pathlib.Path
         What machines there are and were; see `cost_usd`. Whoever starts machines writes it.
+    in_use : pathlib.Path
+        Written anew by whoever has other work for the machines, such as a copy of data.
     idle_stop_s : float
         The cluster stops after so long without work; 0: never.
     budget_usd : float or None
@@ -59,10 +66,18 @@ class Usage:
     """
 
     def __init__(
-        self, connection: Path, bill: Path, *, idle_stop_s: float, budget_usd: float | None
+        self,
+        connection: Path,
+        bill: Path,
+        in_use: Path,
+        *,
+        idle_stop_s: float,
+        budget_usd: float | None,
     ) -> None:
         self._connection = connection
         self._bill = bill
+        self._in_use = in_use
+        self._in_use_s: float | None = None
         self._idle_stop_s = idle_stop_s
         self._budget_usd = budget_usd
         self._active_s = time.monotonic()
@@ -74,6 +89,7 @@ class Usage:
     def look(self) -> None:
         """Ask the controller if it is time to; in a thread, since it may not answer."""
         now_s = time.monotonic()
+        self._look_for_use(now_s)
         is_asking = self._asking is not None and self._asking.is_alive()
         if is_asking or now_s - self._looked_s < _LOOK_PERIOD_S:
             return
@@ -89,16 +105,32 @@ class Usage:
                 import ipyparallel as ipp
 
                 self._client = ipp.Client(str(self._connection), timeout=10)
-            status = self._client.queue_status()
-            engines = [each for key, each in status.items() if isinstance(key, int)]
+            connected = ControllerQuestion(self._client, "connection_request").wait(
+                _ANSWER_WITHIN_S
+            )
+            status = ControllerQuestion(self._client).wait(_ANSWER_WITHIN_S)
+            if connected is None or status is None:
+                client, self._client = self._client, None
+                client.close()
+                return
+            known = {key: each for key, each in status.items() if isinstance(key, int)}
+            # Those that have died are listed for ever, with the work that they took along.
+            alive = [known[key] for key in map(int, connected["engines"]) if key in known]
             before = self._figures.get("completed")
             self._figures = {
-                "engines_in_all": len(engines),
-                "queued": sum(each["queue"] + each["tasks"] for each in engines),
-                "completed": sum(each["completed"] for each in engines),
+                "engines_in_all": len(alive),
+                "queued": sum(each["queue"] + each["tasks"] for each in alive),
+                "completed": sum(each["completed"] for each in known.values()),
             }
             if self._figures["queued"] or self._figures["completed"] != before:
                 self._active_s = time.monotonic()
+
+    def _look_for_use(self, now_s: float) -> None:
+        written_s = None
+        with contextlib.suppress(OSError):  # there was no such use so far
+            written_s = self._in_use.stat().st_mtime
+        if written_s != self._in_use_s:
+            self._in_use_s, self._active_s = written_s, now_s
 
     def figures(self) -> dict[str, Any]:
         """Give what is known, for the status of the master."""
@@ -118,7 +150,8 @@ class Usage:
             soon_usd = cost_usd(bill, time.time() + _STOPS_WITHIN_S)
             if soon_usd > self._budget_usd:
                 spent_usd = cost_usd(bill, time.time())
-                return f"it has cost {spent_usd:.2f} USD of a budget of {self._budget_usd:g}"
+                budget = f"a budget of {self._budget_usd:g} (BUDGET_USD)"
+                return f"it has cost {spent_usd:.2f} USD of {budget}"
         return ""
 
     def close_bill(self) -> None:

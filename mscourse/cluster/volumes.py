@@ -17,7 +17,12 @@ for _ in $(seq 60); do
     sleep 1
 done
 if [ ! -e "$device" ]; then echo "The disk does not show up." >&2; exit 1; fi
-if %(is_new)s && ! as_root blkid "$device" >/dev/null; then as_root mkfs.ext4 -q "$device"; fi
+if %(is_new)s; then
+    # 2 means that there is nothing on it. Anything else may be a disk that cannot be read.
+    found=0
+    as_root blkid -p "$device" >/dev/null || found=$?
+    if [ "$found" = 2 ]; then as_root mkfs.ext4 -q "$device"; fi
+fi
 as_root mkdir -p %(path)s
 as_root mount "$device" %(path)s
 if %(is_new)s; then as_root chown %(user)s %(path)s; fi

@@ -22,7 +22,7 @@ from mscourse.cluster.settings import ClusterSettings, Config, GlobalSettings, K
 from mscourse.errors import CloudError
 from rig.ec2 import SECRET, FakeEc2
 
-KEY = Key("course", Path("/nowhere/course.pem"))
+KEY = Key("course", Path(__file__))  # any file will do: nobody logs in
 SETTINGS = ClusterSettings("small", key=KEY, start_timeout_s=30)
 
 # How the calls begin that change something.
