@@ -32,12 +32,7 @@ from mscourse.cluster.ec2instances import (
     why_ended,
 )
 from mscourse.cluster.ec2launch import launch
-from mscourse.cluster.ec2plan import (
-    GP3_USD_PER_GB_HOUR,
-    PUBLIC_ADDRESS_USD_PER_HOUR,
-    ROOT_GB,
-    make_plan,
-)
+from mscourse.cluster.ec2plan import GP3_USD_PER_GB_HOUR, make_plan
 from mscourse.cluster.ec2session import AwsSession
 from mscourse.cluster.ec2volumes import (
     AttachedVolume,
@@ -115,11 +110,12 @@ class Ec2Provider:
                     first.usd_per_hour or 0.0,
                 )
             )
-        extra_usd = ROOT_GB * GP3_USD_PER_GB_HOUR + PUBLIC_ADDRESS_USD_PER_HOUR
+        chosen = [offers[0] for offers in plan.offers.values()]
+        sizes = " or ".join(str(gb) for gb in sorted({each.root_gb for each in chosen}))
         steps.append(
             Step(
-                f"With each node: an encrypted disk of {ROOT_GB} GB (gp3) and a public address",
-                round(len(plan.offers) * extra_usd, 4),
+                f"With each node: an encrypted disk of {sizes} GB (gp3) and a public address",
+                round(sum(each.extra_usd_per_hour for each in chosen), 4),
             )
         )
         for each in plan.volumes:

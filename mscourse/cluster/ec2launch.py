@@ -228,7 +228,8 @@ class _Launch:
         if self._request.spot_bid is not None:
             tags[BID_TAG] = f"{self._request.spot_bid:g}"
         if offer.usd_per_hour is not None:
-            tags[PRICE_TAG] = f"{offer.usd_per_hour:.4f}"
+            # All of it, since a budget counts with it.
+            tags[PRICE_TAG] = f"{offer.usd_per_hour + offer.extra_usd_per_hour:.4f}"
         kinds = ["instance", "volume", "network-interface"]
         kinds += ["spot-instances-request"] if offer.is_spot else []
         arguments["TagSpecifications"] = [

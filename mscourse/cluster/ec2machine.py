@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from mscourse.cluster.ec2plan import ROOT_GB, Offer, Plan
+from mscourse.cluster.ec2plan import Offer, Plan
 from mscourse.cluster.settings import ClusterSettings
 
 # How long a machine may be without an agent, beside the time that a start may take.
@@ -53,7 +53,7 @@ def run_arguments(plan: Plan, name: str, offer: Offer, group_id: str) -> dict[st
                 "DeviceName": offer.image.root_device,
                 "Ebs": {
                     "VolumeType": "gp3",
-                    "VolumeSize": max(ROOT_GB, offer.image.root_gb),
+                    "VolumeSize": offer.root_gb,
                     "Encrypted": True,
                     "DeleteOnTermination": True,
                 },

@@ -54,6 +54,16 @@ class Offer:
     is_spot: bool
     usd_per_hour: float | None
 
+    @property
+    def root_gb(self) -> int:
+        """Size of its own disk."""
+        return max(ROOT_GB, self.image.root_gb)
+
+    @property
+    def extra_usd_per_hour(self) -> float:
+        """What its own disk and its address cost besides."""
+        return self.root_gb * GP3_USD_PER_GB_HOUR + PUBLIC_ADDRESS_USD_PER_HOUR
+
     def __str__(self) -> str:
         how = "spot" if self.is_spot else "on demand"
         price = "price unknown" if self.usd_per_hour is None else f"{self.usd_per_hour:.4f} USD/h"

@@ -50,7 +50,7 @@ class Node:
     is_spot : bool
         Whether it may be taken away at any time.
     usd_per_hour : float or None
-        What it cost per hour when it was started.
+        What it cost per hour when it was started, its own disk and its address included.
     spot_bid : float or None
         What spot nodes that came with it may cost in USD per hour; None: they were on demand.
     launched_at : datetime or None
