@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from mscourse.checks import check_count, checked_seed
@@ -160,6 +161,26 @@ def drawn_candidates(
         return Candidates(list(drawn))
     except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"param_distributions cannot be drawn from: {error}") from error
+
+
+def drawn_order(
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]], n: int, seed: int
+) -> NDArray[np.int64]:
+    """Give the order in which to evaluate drawn candidates, so that the first are a fair sample.
+
+    What is drawn of lists alone is drawn without replacement, and comes more or less in the order
+    of the grid: exactly so if all of it is drawn. Other draws are in random order as they are.
+    """
+    one_or_more = param_distributions
+    several = [one_or_more] if isinstance(one_or_more, Mapping) else one_or_more
+    if any(hasattr(values, "rvs") for each in several for values in each.values()):
+        return np.arange(n)
+    return random_order(n, seed)
+
+
+def random_order(n: int, seed: int) -> NDArray[np.int64]:
+    """Give the numbers of candidates in random order."""
+    return np.random.default_rng(seed).permutation(n)
 
 
 def new_ones(candidates: Sequence[Params], known: Sequence[Params]) -> Sequence[Params]:

@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import psutil
@@ -53,6 +53,10 @@ def checked_evaluator(
     check_splits(splits)
     check_estimator(estimator)
     check_parameter_names(estimator, candidates)
+    if not isinstance(return_train_score, bool | np.bool_):
+        raise ParameterError(
+            f"return_train_score must be True or False, not {return_train_score!r}."
+        )
     raise_errors = error_score == "raise"
     if not raise_errors and not _is_number(error_score):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
@@ -100,7 +104,7 @@ def checked_seed(random_state: int | None) -> int:
     return int(random_state)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -179,7 +183,8 @@ def checked_scorers(
 
 def _scorer(estimator: Any, scoring: Any) -> Callable[..., Any]:
     try:
-        scorer: Callable[..., Any] = check_scoring(estimator, scoring)
+        # Of several metrics, one that raises does not cost the scores of the others.
+        scorer: Callable[..., Any] = check_scoring(estimator, scoring, raise_exc=False)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"scoring={scoring!r} cannot score {estimator!r}: {error}") from error
     return scorer
@@ -242,6 +247,27 @@ def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]
                 + (f"Did you mean {similar[0]!r}? " if similar else "")
                 + f"It has: {', '.join(sorted(known))}."
             )
+
+
+def checked_candidate(candidate: object, n_candidates: int) -> int:
+    """Give the number of a candidate, if there is one of that number."""
+    if not is_integer(candidate) or not 0 <= candidate < n_candidates:
+        raise ParameterError(
+            f"There is no candidate {candidate!r}; there are {n_candidates}, from 0 on."
+        )
+    return int(candidate)
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no number of seconds; it may be without end."""
+    if not _is_number(value) or math.isnan(value):
+        raise ParameterError(f"{name} must be a number of seconds, not {value!r}.")
+
+
+def check_rows(name: str, value: object) -> None:
+    """Refuse what can be no number of rows; a float such as 1e6 may be meant as one."""
+    if not _is_number(value) or not 1 <= value < math.inf:
+        raise ParameterError(f"{name} must be a number of rows, at least 1, not {value!r}.")
 
 
 def check_count(name: str, value: object) -> None:

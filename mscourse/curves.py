@@ -15,7 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier
 
 from mscourse import results
-from mscourse.checks import check_one_metric, checked_evaluator
+from mscourse.checks import (
+    check_one_metric,
+    check_rows,
+    checked_candidate,
+    checked_evaluator,
+)
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation, Params
 from mscourse.evaluator import Evaluator
@@ -78,7 +83,13 @@ class LearningCurve(Run):
         dict
             ``train_sizes``, shape (n_sizes,); and ``train_scores``, ``test_scores``, ``fit_times``
             and ``score_times`` in seconds, shape (n_sizes, n_splits), nan where nothing is yet.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such candidate.
         """
+        candidate = checked_candidate(candidate, len(self.candidates))
         row_of = {int(size): row for row, size in enumerate(self.train_sizes)}
         done = [e for e in self.evaluations() if e.candidate == candidate]
         shape = (len(self.train_sizes), self.n_splits)
@@ -92,7 +103,8 @@ class LearningCurve(Run):
         Raises
         ------
         ParameterError
-            If fewer than three fits are done, or all of the same size.
+            If fewer than three fits are done, or all of the same size, or there is no such
+            candidate.
         """
         table = self.results(candidate)
         sizes = np.repeat(self.train_sizes, self.n_splits)
@@ -105,7 +117,7 @@ class LearningCurve(Run):
         Raises
         ------
         ParameterError
-            If fewer than four sizes are done.
+            If fewer than four sizes are done, or there is no such candidate.
         """
         scores = self.results(candidate)["test_scores"]
         whole = ~np.isnan(scores).any(axis=1)
@@ -124,8 +136,10 @@ class LearningCurve(Run):
         Raises
         ------
         ParameterError
-            If too little is done to tell.
+            If too little is done to tell, or there are no such rows or no such candidate.
         """
+        if n_train is not None:
+            check_rows("n_train", n_train)
         law = self.score_law(candidate)
         table = self.results(candidate)
         # The largest sizes take longest, and may not be done yet, or have failed.

@@ -59,6 +59,10 @@ _ASK_AFTER_SILENCE_S = 10.0
 _ANSWER_WITHIN_S = 20.0
 _LOOK_PERIOD_S = 1.0
 
+# This process may have been paused itself, by Ctrl-Z or with its machine. What has come meanwhile
+# is not read yet, so the controller gets its time again.
+_PAUSE_S = 5.0
+
 CONTROLLER_IS_SILENT = (
     "The controller does not answer: it has died, or the connection to it is cut."
 )
@@ -180,7 +184,11 @@ def _guarded_folder() -> Iterator[tuple[str, Callable[[], None]]]:
 
     def end_cluster() -> None:
         assert guard.stdin is not None
-        guard.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has been killed
+            if not guard.stdin.closed:
+                # A process that was forked from this one holds the pipe open, so it must be told.
+                guard.stdin.write(b".")
+            guard.stdin.close()
         guard.wait()
 
     try:
@@ -296,22 +304,26 @@ class ControllerWatch:
 
     def __init__(self, client: ipp.Client) -> None:
         self._client = client
-        self._heard_of_s = time.monotonic()
+        self._heard_of_s = self._looked_s = self._asked_s = time.monotonic()
         self._question: ControllerQuestion | None = None
 
     def heard(self) -> None:
-        """Take note that something has come back."""
+        """Take note that something has come back, which is as good as an answer."""
         self._heard_of_s = time.monotonic()
+        self._question = None
 
     def is_silent(self) -> bool:
         """Whether the controller owes an answer for too long; asks it if nothing came lately."""
-        silence_s = time.monotonic() - self._heard_of_s
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _PAUSE_S:
+            self._asked_s = now_s
+        self._looked_s = now_s
         if self._question is not None and not self._question.is_open:
-            self._question = None
             self.heard()
-        elif self._question is None and silence_s > _ASK_AFTER_SILENCE_S:
+        elif self._question is None and now_s - self._heard_of_s > _ASK_AFTER_SILENCE_S:
             self._question = ControllerQuestion(self._client)
-        return self._question is not None and silence_s > _ASK_AFTER_SILENCE_S + _ANSWER_WITHIN_S
+            self._asked_s = now_s
+        return self._question is not None and now_s - self._asked_s > _ANSWER_WITHIN_S
 
 
 class ControllerQuestion:

@@ -30,14 +30,14 @@ class Evaluation:
     n_train : int
         Rows of the train set that were used.
     train_scores, test_scores : dict of str to float
-        The score by each metric, first the one by which candidates are ranked; `error_score` if the
-        evaluation failed. A single metric is called "score". The train scores are None if they were
-        not asked for.
+        The score by each metric, first the one by which candidates are ranked; `error_score` where
+        the evaluation or the metric failed. A single metric is called "score". The train scores are
+        None if they were not asked for.
     fit_time_s, score_time_s : float
         Seconds that the fit and the scoring of the test set took. If candidates share the fitted
         first steps of a pipeline, the fit of these counts where it was done.
     error : str or None
-        Type and message of the exception, if the evaluation failed.
+        Type and message of the exception, if the evaluation failed, or one of several metrics.
     error_traceback : str or None
         Where it was raised.
     started_at_s : float
@@ -85,7 +85,7 @@ class Outcome(NamedTuple):
     """What an engine says of an evaluation: all that the client does not know already.
 
     The fields are those of `Evaluation`, but for the scores: they are in the order of ``metrics``,
-    and empty if the evaluation failed.
+    and empty if the evaluation failed. If some metrics failed, ``metrics`` are the others.
     """
 
     n_train: int

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import math
 import numbers
 import os
@@ -12,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import sklearn
 from sklearn.base import clone
@@ -125,13 +127,15 @@ class Evaluator:
             error_traceback = traceback.format_exc()
         finally:  # also if it is raised: nobody else would end the watch
             peak_bytes = watch.end()
+        if error is None and work.failures:
+            error, error_traceback = _told(work.failures, len(work.test_scores))
         self.splits.check_unchanged()  # else it may have read anything, and nobody would know
         host, pid = _here()
         return Outcome(
             n_train=chosen.n_train if n_train is None else n_train,
-            metrics=tuple(work.test_scores) if error is None else self.metrics,
-            test_scores=tuple(work.test_scores.values()) if error is None else (),
-            train_scores=tuple(work.train_scores.values()) if error is None else (),
+            metrics=tuple(work.test_scores) or self.metrics,
+            test_scores=tuple(work.test_scores.values()),
+            train_scores=tuple(work.train_scores.values()),
             fit_time_s=work.fit_time_s,
             score_time_s=work.score_time_s,
             error=error,
@@ -187,21 +191,28 @@ class Evaluator:
         )
 
     def scores(
-        self, estimator: Any, X: Any, y: Any, metadata: Mapping[str, Any]
+        self, estimator: Any, X: Any, y: Any, metadata: Mapping[str, Any], failures: dict[str, str]
     ) -> dict[str, float]:
-        """Score by all metrics, first by the one that ranks."""
+        """Score by all metrics, first by the one that ranks.
+
+        Of several metrics, those that raise are left out; ``failures`` gets their tracebacks.
+        """
         targets = () if y is None else (y,)
         found = self.scorer(estimator, X, *targets, **metadata)
-        by_name = found if isinstance(found, Mapping) else {SINGLE_METRIC: found}
+        several = found if isinstance(found, Mapping) else {SINGLE_METRIC: found}
+        by_name = {name: _unwrapped(score) for name, score in several.items()}
         for name, score in by_name.items():
-            if not isinstance(score, numbers.Number):
+            if name in self.metrics and _is_traceback(score):
+                failures[name] = score
+            elif not isinstance(score, numbers.Number):
                 raise TypeError(f"scoring must give a number, not {name}={score!r}.")
         first = self.metrics[0]
         if first == SINGLE_METRIC and by_name:  # a callable names them only now
             first = next(iter(by_name))
         if first not in by_name:
             raise TypeError(f"scoring gives {', '.join(by_name)}, but not {first!r} to rank by.")
-        return {name: float(by_name[name]) for name in dict.fromkeys([first, *by_name])}
+        names = dict.fromkeys([first, *by_name])
+        return {name: float(by_name[name]) for name in names if name not in failures}
 
 
 class _Work:
@@ -217,18 +228,21 @@ class _Work:
         self.fit_time_s = self.score_time_s = 0.0
         self.test_scores: dict[str, float] = {}
         self.train_scores: dict[str, float] = {}
+        self.failures: dict[str, str] = {}  # of several metrics, those that raised: tracebacks
 
     def do(self, params: Params, prefix: Prefix) -> None:
         if prefix:
             try:
                 self._fit_and_score(self._evaluator.unfitted(params), prefix)
-                return
+                if not self.failures:
+                    return
             except Exception:  # noqa: BLE001, S110  # whatever it is, it may be the sharing
                 # Data that are shared cannot be written to, and an estimator may want to. So it is
                 # done once more by itself, and what is raised then is its own.
                 pass
             finally:
                 prefixes.release()
+            self.test_scores, self.train_scores, self.failures = {}, {}, {}
         self._fit_and_score(self._evaluator.unfitted(params), ())
 
     def _fit_and_score(self, estimator: Any, prefix: Prefix) -> None:
@@ -254,23 +268,73 @@ class _Work:
 
         def score(part: str, X: Any, y: Any, metadata: Mapping[str, Any]) -> dict[str, float]:
             if shared is None:
-                return evaluator.scores(estimator, X, y, metadata)
+                return evaluator.scores(estimator, X, y, metadata, self.failures)
             if evaluator.scores_by_predictions:
-                return evaluator.scores(fitted, shared.transformed(part, X), y, metadata)
-            return evaluator.scores(shared.whole(fitted), X, y, metadata)
+                X = shared.transformed(part, X)
+                return evaluator.scores(fitted, X, y, metadata, self.failures)
+            return evaluator.scores(shared.whole(fitted), X, y, metadata, self.failures)
 
+        train_scores: dict[str, float] = {}
         start_s = time.perf_counter()
         test_scores = score("test", X_test, y_test, of_test)
         self.score_time_s = time.perf_counter() - start_s
         if evaluator.return_train_score:
             of_train = _only(evaluator.score_metadata, in_train)
-            self.train_scores = score("train", X_train, y_train, of_train)
-        self.test_scores = test_scores
+            train_scores = score("train", X_train, y_train, of_train)
+        # A metric that fails on one of the two sets has failed.
+        self.test_scores = _without(self.failures, test_scores)
+        self.train_scores = _without(self.failures, train_scores)
 
     def _metadata(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         if not self._evaluator.fit_metadata and not self._evaluator.score_metadata:
             return {}, {}
         return self._split.load_metadata(n_train=self._n_train)
+
+
+def _unwrapped(score: Any) -> Any:
+    """Take a number out of an array that holds nothing else, as scikit-learn does."""
+    if hasattr(score, "item"):
+        with contextlib.suppress(ValueError):  # it holds more
+            return score.item()
+    return score
+
+
+def _is_traceback(score: Any) -> TypeGuard[str]:
+    """Whether this is what scikit-learn gives instead of a score, of a metric that has raised."""
+    return isinstance(score, str) and score.startswith("Traceback ")
+
+
+def _without(failures: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: score for name, score in scores.items() if name not in failures}
+
+
+def _told(failures: Mapping[str, str], n_succeeded: int) -> tuple[str, str]:
+    """Say which metrics failed and why, and where.
+
+    Raises
+    ------
+    DamagedSplitsError
+        If the data are to blame. It was taken for a failure of the metric.
+    """
+    names_of: dict[str, list[str]] = {}
+    for name, text in failures.items():
+        names_of.setdefault(_raised(text), []).append(name)
+    for raised in names_of:
+        if raised.startswith(f"{DamagedSplitsError.__name__}: "):
+            raise DamagedSplitsError(raised.partition(": ")[2])
+    errors = [f"{raised} (metric: {', '.join(names)})" for raised, names in names_of.items()]
+    if not n_succeeded and len(names_of) == 1:  # it is no fault of the metrics
+        errors = list(names_of)
+    return "; ".join(errors), "\n".join(dict.fromkeys(failures.values()))
+
+
+def _raised(text: str) -> str:
+    """Take the type and the message of an exception out of its traceback."""
+    # Its last place is told by lines that are indented.
+    lines = text.rstrip().rpartition('\n  File "')[2].splitlines()
+    lines = list(itertools.dropwhile(lambda line: line.startswith(" "), lines[1:]))
+    kind, colon, message = "\n".join(lines).partition(": ")
+    return kind.rpartition(".")[2] + colon + message
 
 
 def _only(names: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:

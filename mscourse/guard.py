@@ -2,8 +2,8 @@
 
 A client that is killed can clean up nothing, and one that is interrupted while it cleans up stops
 there. So `local_cluster` has this file run as a script, by its path, with standard input from a
-pipe that only the client writes to: ``guard.py FOLDER PARENT_PID``. When the pipe is closed, the
-client has ended or wants the cluster to end.
+pipe that only the client writes to: ``guard.py FOLDER PARENT_PID``. When something comes through
+the pipe, or it is closed, the client wants the cluster to end, or has ended itself.
 
 It waits without importing anything, and is as small as a Python process can be.
 """
@@ -21,7 +21,8 @@ from typing import Any
 # ipyparallel gives this variable to controllers and engines, and they to what they start.
 _MARK = "IPP_PROFILE_DIR"
 
-# A process that was forked from the client holds the pipe open, so the parent is looked at, too.
+# A client that is killed says nothing, and a process that was forked from it holds the pipe open.
+# So the parent is looked at, too.
 _LOOK_PERIOD_S = 1.0
 
 # An idle engine ends within 0.3 s. One at work would do so after its evaluation only.

@@ -28,7 +28,13 @@ from numpy.typing import NDArray
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
-from mscourse.candidates import Candidates, drawn_candidates, grid_candidates
+from mscourse.candidates import (
+    Candidates,
+    drawn_candidates,
+    drawn_order,
+    grid_candidates,
+    random_order,
+)
 from mscourse.checks import Scoring, check_callback, checked_evaluator, checked_seed
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Outcome, Params
@@ -102,8 +108,11 @@ class HalvingSearch(Search):
         )
 
     def _learn_score(self, candidate: int, split: int, outcome: Outcome, engine: EngineId) -> None:
-        failed = outcome.error is not None
-        score = self._evaluator.error_score if failed else outcome.test_scores[0]
+        if outcome.error is None:
+            score = outcome.test_scores[0]
+        else:  # of several metrics, another one may have failed
+            found = dict(zip(outcome.metrics, outcome.test_scores, strict=False))
+            score = found.get(self._evaluator.metrics[0], self._evaluator.error_score)
         self._promotions.learn(candidate, split, score)
 
     @property
@@ -316,7 +325,7 @@ def halving_search(
     engines : Client, view, Executor or None
         As for `grid_search`.
     random_state : int, optional
-        Seed of the order of the candidates, or of the draw. With one engine the same seed always
+        Seed of the order of the candidates, and of the draw. With one engine the same seed always
         promotes the same candidates: each is begun when the one before is done. With several
         engines it depends on who is done first.
     scoring, rank_by
@@ -359,11 +368,10 @@ def halving_search(
             candidates = grid_candidates(param_grid)
         except ParameterError as error:
             raise ParameterError(f"{error} To draw from distributions, set n_iter.") from error
-        seed = checked_seed(random_state)
-        order = np.random.default_rng(seed).permutation(len(candidates)).tolist()
+        order = random_order(len(candidates), checked_seed(random_state))
     else:
         candidates = drawn_candidates(param_grid, n_iter, random_state)
-        order = list(range(len(candidates)))
+        order = drawn_order(param_grid, len(candidates), checked_seed(random_state))
     evaluator = checked_evaluator(
         estimator,
         candidates.examples(),
@@ -388,7 +396,7 @@ def halving_search(
     return HalvingSearch(
         evaluator,
         candidates,
-        order,
+        order.tolist(),
         ladder,
         factor,
         engines,

@@ -12,14 +12,14 @@ from sklearn.base import clone
 
 from mscourse import results
 from mscourse.candidates import Candidates, Grid, are_same, grid_candidates, new_ones
-from mscourse.checks import check_parameter_names
+from mscourse.checks import check_count, check_parameter_names, checked_candidate
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Params
 from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
 from mscourse.given import is_integer
 from mscourse.journal import Journal
-from mscourse.pools import Engines
+from mscourse.pools import Engines, pool_for
 from mscourse.prefixes import Prefixes, can_share
 from mscourse.prefixqueue import PrefixQueue
 from mscourse.queues import CandidateQueue, Place, SearchQueue
@@ -66,7 +66,13 @@ class Search(Run):
         ----------
         n_top : int
             How many at the most.
+
+        Raises
+        ------
+        ParameterError
+            If that is no positive number.
         """
+        check_count("n_top", n_top)
         return self._ranking(n_top).ranked
 
     @property
@@ -231,6 +237,8 @@ class CandidateSearch(Search):
     Made by `grid_search` and `random_search`.
     """
 
+    _awaits_launch = False  # there are candidates whose launch has failed
+
     def __init__(
         self,
         evaluator: Evaluator,
@@ -310,6 +318,11 @@ class CandidateSearch(Search):
             If it is not a grid for this estimator. Nothing is added.
         MSCourseError
             If the search was aborted.
+        NoEnginesError
+            If the search is over, and there are no engines to go on with. Nothing is added.
+        JournalError
+            If the search is over, and its journal is gone or another search has had it. Nothing is
+            added.
         """
         added = grid_candidates(param_grid)
         check_parameter_names(self._evaluator.estimator, added.examples())
@@ -329,13 +342,26 @@ class CandidateSearch(Search):
             if self._journal is not None:
                 self._take_from_journal(self._journal, numbers)
 
-        if len(fresh) and not self._scheduler.offer(put):
-            self._scheduler.wait()
+        if (len(fresh) or self._awaits_launch) and not self._scheduler.offer(put):
+            self._go_on_with(put)
+        return len(fresh)
+
+    def _go_on_with(self, put: Callable[[], None]) -> None:
+        """Launch what is put into the queue after the end; if that fails, it is over as before."""
+        before = self._scheduler
+        before.wait()
+        try:
+            pool_for(self._engines)  # refuses what cannot be used, before anything is put
             if self._journal is not None:
                 self._journal.reopen()
+            self._awaits_launch = True
             put()
             self._launch()
-        return len(fresh)
+            self._awaits_launch = False
+        except BaseException:
+            self._scheduler = before
+            self._leave_journal()
+            raise
 
     def abort(self, candidate: int | Params | None = None) -> None:
         """End the search, or give up one candidate. What is done is kept.
@@ -356,13 +382,8 @@ class CandidateSearch(Search):
             return
         if isinstance(candidate, Mapping):
             places = (i for i, known in enumerate(self.candidates) if are_same(known, candidate))
-            number = next(places, -1)
-        else:
-            number = int(candidate) if is_integer(candidate) else -1
-        if not 0 <= number < len(self.candidates):
-            raise ParameterError(
-                f"There is no candidate {candidate!r}; there are {len(self.candidates)}, from 0 on."
-            )
+            candidate = next(places, candidate)
+        number = checked_candidate(candidate, len(self.candidates))
         self._n_total -= self._queue.drop(number)
         self._scheduler.wake()
 

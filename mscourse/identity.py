@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import BuiltinMethodType, CodeType, MethodType, ModuleType
 from typing import Any
@@ -23,6 +23,10 @@ from mscourse.errors import ParameterError
 
 # What a path of a description leads to if there is nothing.
 _ABSENT = "nothing"
+
+# Where a description has the hash of what cannot be written out, and how much of it people see.
+_HASHES = ("code", "hash", "sha256")
+_HASH_SHOWN = 6
 
 # A description longer than this is cut where people see it.
 _MOST_SHOWN = 60
@@ -178,22 +182,66 @@ def _pickle_hash(value: Any) -> str:
     return str(found)
 
 
-def as_shown(description: Any) -> Any:
-    """Give what a description stands for, about as people would write it."""
+def as_shown(description: Any, among: Sequence[Any] = ()) -> Any:
+    """Give what a description stands for, about as people would write it.
+
+    Parameters
+    ----------
+    description : object
+        From a journal, so that it may be anything that JSON can say.
+    among : sequence of object
+        Descriptions that it should be told from: by the parameters in which an estimator differs
+        from others of its class, or by the first letters of a hash.
+    """
     match description:
         case {"tuple": [*values]}:
-            return tuple(map(as_shown, values))
+            among = [each["tuple"] for each in among if _has(each, "tuple", list)]
+            return tuple(_all_shown(values, among))
         case [*values]:
-            return list(map(as_shown, values))
-        case (
-            {"estimator": str(name)}
-            | {"class": str(name)}
-            | {"object": str(name)}
-            | {"function": str(name)}
-        ):
-            return name.rpartition(".")[2]
+            return list(_all_shown(values, [each for each in among if isinstance(each, list)]))
+        case {"estimator": str(name), "params": dict(params)}:
+            alike = [each for each in among if _has(each, "params", dict)]
+            others = [each["params"] for each in alike if each.get("estimator") == name]
+            return _last_name(name) + _shown_params(params, others)
+        case {"estimator": str(name)} | {"class": str(name)}:
+            return _last_name(name)
+        case {"object": str(name)} | {"function": str(name)}:
+            return _last_name(name) + _shown_hash(description, among)
         case {"float": str(text)}:
             return text
         case {"array": str(dtype)}:
-            return f"array of {dtype}"
+            return f"array of {dtype}" + _shown_hash(description, among)
     return description
+
+
+def _has(description: Any, key: str, kind: type) -> bool:
+    return isinstance(description, dict) and isinstance(description.get(key), kind)
+
+
+def _last_name(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _all_shown(values: Sequence[Any], among: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    for i, value in enumerate(values):
+        yield as_shown(value, [each[i] for each in among if i < len(each)])
+
+
+def _shown_params(params: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Name the parameters in which an estimator differs from others of its class."""
+    said = []
+    for name, value in params.items():
+        theirs = [each[name] for each in others if name in each]
+        if any(each != value for each in theirs):
+            said.append(f"{name}={as_shown(value, theirs)}")
+    return f"({', '.join(said)})" if said else ""
+
+
+def _shown_hash(description: Mapping[str, Any], among: Sequence[Any]) -> str:
+    """Give the first letters of a hash, if something else has the same name."""
+    kind, name = next(iter(description.items()))
+    namesakes = [each for each in among if _has(each, kind, str) and each[kind] == name]
+    digest = next((description[key] for key in _HASHES if key in description), "")
+    if not digest or all(each == description for each in namesakes):
+        return ""
+    return f" {str(digest)[:_HASH_SHOWN]}"

@@ -165,7 +165,7 @@ class _Call:
         self._feed = _Feed()
         self._futures: dict[int, Future[Any]] = {}
         self._n_submitted = 0
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._lock = threading.Lock()
         self._scheduler = Scheduler(run_task, self._feed, pool_for(engines), self._take_in)
         self._scheduler.start()
@@ -204,20 +204,11 @@ class _Call:
     def _take_in_one(
         self, item: Item, value: bytes | None, failure: str | None, engine: EngineId
     ) -> None:
+        outcome = _read(value, failure, engine)
+        # Before somebody who waits goes on.
+        self.warned += [*outcome.warned, *_echo(outcome.printed)]
         with self._lock:
             future = self._futures.pop(item[0])
-        if value is None:
-            future.set_exception(ClusterError(str(failure)))
-            return
-        try:
-            outcome: _Outcome = pickle.loads(value)
-        except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
-            error.add_note(f"This is raised by reading what engine {engine} has returned.")
-            future.set_exception(error)
-            return
-        if outcome.printed:
-            sys.stdout.write(outcome.printed)
-        self.warned += outcome.warned
         if outcome.error is None:
             future.set_result(outcome.result)
         else:
@@ -226,10 +217,10 @@ class _Call:
     def _tell_the_end(self) -> None:
         try:
             self._scheduler.wait()
-        except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001  # it is raised where somebody waits
             self._tell(error)
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: BaseException) -> None:
         with self._lock:
             self._broken = error  # what is submitted from now on will not run either
             left, self._futures = list(self._futures.values()), {}
@@ -400,6 +391,29 @@ class _Outcome:
     error: Exception | None = None
     printed: str = ""
     warned: Sequence[_Warning] = ()
+
+
+def _read(value: bytes | None, failure: str | None, engine: EngineId) -> _Outcome:
+    """Read what an engine has returned, or make an error of it."""
+    if value is None:
+        return _Outcome(error=ClusterError(str(failure)))
+    try:
+        outcome: _Outcome = pickle.loads(value)
+    except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
+        error.add_note(f"This is raised by reading what engine {engine} has returned.")
+        return _Outcome(error=error)
+    return outcome
+
+
+def _echo(printed: str) -> Sequence[_Warning]:
+    """Print what tasks have printed; if that fails, it is no error of theirs but a warning."""
+    try:
+        if printed:
+            sys.stdout.write(printed)
+    except Exception as error:  # noqa: BLE001  # whatever stands there for the standard output
+        message = f"What tasks have printed cannot be printed here: {error}"
+        return [_Warning(message, RuntimeWarning, __file__, 0)]
+    return []
 
 
 def run_task(number: int, payload: bytes) -> bytes:

@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import socket
-import sys
 import threading
 import time
+import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import mscourse
+from mscourse.durable import flush, flush_folder
 from mscourse.errors import (
     JournalError,
     JournalInUseError,
     JournalMismatchError,
-    ParameterError,
 )
 from mscourse.evaluation import Outcome, Params
 from mscourse.identity import described_params, differences, key_of
@@ -40,6 +41,7 @@ from mscourse.journalfile import (
     Content,
     Entry,
     as_entry,
+    checked_path,
     entries,
     evaluation_line,
     parsed_line,
@@ -61,7 +63,7 @@ class Journal:
         What stood in it when it was opened.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], *, retries_failed: bool) -> None:
+    def __init__(self, path: Path, file: io.BufferedRandom, *, retries_failed: bool) -> None:
         self.path = path
         self.content = Content()
         self._file = file
@@ -151,7 +153,7 @@ class Journal:
     def close(self) -> None:
         """Leave it to others; a second time does nothing."""
         with self._lock:
-            self._file.close()
+            _release(self._file)
 
     def reopen(self) -> None:
         """Take it again after `close`; nothing is done if it is open.
@@ -176,7 +178,7 @@ class Journal:
                     f"{self.path} was changed by another search meanwhile. Launch this one again."
                 )
         except BaseException:
-            file.close()
+            _release(file)
             raise
         self._file = file
 
@@ -196,7 +198,7 @@ class Journal:
                 n_written = 0
                 while n_written < len(text):
                     n_written += os.pwrite(descriptor, text[n_written:], self._end + n_written)
-                _flush(descriptor)
+                flush(descriptor)
             except OSError as error:
                 with contextlib.suppress(OSError):
                     # Half a line would be taken for a torn one, and said to be.
@@ -232,9 +234,7 @@ def open_journal(
     JournalError
         If it is no journal, or cannot be read or written.
     """
-    if not isinstance(path, str | os.PathLike) or not str(path):
-        raise ParameterError(f"journal must be the path of a file, not {path!r}.")
-    path = Path(path).absolute()
+    path = checked_path(path).absolute()
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except (OSError, ValueError) as error:
@@ -248,12 +248,12 @@ def open_journal(
             os.ftruncate(descriptor, journal.content.n_bytes)
         if not journal.content.n_bytes:
             journal.write_work(work)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
     except OSError as error:
-        file.close()
+        _release(file)
         raise JournalError(f"The journal {path} cannot be opened: {error}.") from error
     except BaseException:
-        file.close()
+        _release(file)
         raise
     return journal
 
@@ -278,8 +278,9 @@ def _check_work(journal: Journal, work: Mapping[str, Any]) -> None:
         )
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def _lock(file: io.BufferedRandom, path: Path) -> None:
     """Take the file for this search; the lock ends with the process, however that ends."""
+    _taken.add(file)
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -295,18 +296,21 @@ def _lock(file: IO[bytes], path: Path) -> None:
         ) from None
 
 
-def _flush(descriptor: int) -> None:
-    """Have the disk write what it was given."""
-    if sys.platform == "darwin":  # where fsync leaves it in the disk's own cache
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
+def _release(file: io.BufferedRandom) -> None:
+    """Close a file, and end its lock, which forked processes may hold."""
+    if not file.closed:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+        file.close()
 
 
-def _flush_folder(folder: Path) -> None:
-    """Have the disk know that the file exists."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_taken: weakref.WeakSet[io.BufferedRandom] = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    """Leave the journals of the parent to it: their locks are to end with the parent."""
+    for file in list(_taken):
+        file.raw.close()  # another thread may have held the buffer, for good
+
+
+os.register_at_fork(after_in_child=_release_in_child)

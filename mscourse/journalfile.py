@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
-from mscourse.errors import JournalError
+from mscourse.errors import JournalError, ParameterError
 from mscourse.evaluation import Outcome
 
 FORMAT = "mscourse journal"
@@ -96,6 +98,13 @@ class Content:
         if torn:
             said.append(f"the last line was not written to its end ({torn} bytes)")
         return "; ".join(said) or None
+
+
+def checked_path(path: object) -> Path:
+    """Give the path of a journal, or raise ParameterError if it can be none."""
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise ParameterError(f"journal must be the path of a file, not {path!r}.")
+    return Path(path)
 
 
 def entries(file: IO[bytes], content: Content) -> Iterator[tuple[int, Entry]]:

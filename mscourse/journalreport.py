@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mscourse.errors import JournalError
 from mscourse.identity import as_shown
-from mscourse.journalfile import Content, Entry, entries
+from mscourse.journalfile import Content, Entry, checked_path, entries
 from mscourse.results import Mean
 
 _N_TOP = 5
@@ -96,7 +96,10 @@ class JournalReport:
             lines.append(f"Damaged: {self.damage}. These evaluations are run again.")
         for rank, each in enumerate(self.leaders, start=1):
             splits = "1 split" if each.n_splits == 1 else f"{each.n_splits} splits"
-            shown = {name: as_shown(value) for name, value in each.params.items()}
+            shown = {
+                name: as_shown(value, [other.params.get(name) for other in self.leaders])
+                for name, value in each.params.items()
+            }
             where = f"{splits}, {each.n_train} rows"
             lines.append(f"\nRank {rank}: validation: {each.test} on {where}:\n {shown}")
         return "\n".join(lines)
@@ -112,6 +115,8 @@ def read_journal(path: str | Path) -> JournalReport:
 
     Raises
     ------
+    ParameterError
+        If it can be no path.
     JournalError
         If it is no journal, or cannot be read.
 
@@ -126,7 +131,7 @@ def read_journal(path: str | Path) -> JournalReport:
     >>> report.n_done, report.n_total
     (10, 10)
     """
-    path = Path(path)
+    path = checked_path(path)
     try:
         with path.open("rb") as file:
             return report_on(file, path)

@@ -128,6 +128,8 @@ class Log:
             if outcome.error is not None:
                 error = outcome.error, outcome.error_traceback
                 self._errors[row] = self._known_errors.setdefault(error, error)
+                if outcome.test_scores:  # some of several metrics; which there are is planned
+                    self._note_metrics(self._planned_metrics)
             elif outcome.metrics != self._metrics:
                 self._note_metrics(outcome.metrics)
             if params is not None:
@@ -152,16 +154,14 @@ class Log:
                 (self._test, outcome.test_scores),
                 (self._train, outcome.train_scores),
             ):
-                if outcome.error is not None:
-                    for column in columns.values():
-                        column.append(self._error_score)
-                elif outcome.metrics == self._metrics:
+                if outcome.error is None and outcome.metrics == self._metrics:
                     for column, score in zip(columns.values(), scores, strict=True):
                         column.append(score)
                 else:
                     found = dict(zip(outcome.metrics, scores, strict=False))
+                    missing = math.nan if outcome.error is None else self._error_score
                     for name, column in columns.items():
-                        column.append(found.get(name, math.nan))
+                        column.append(found.get(name, missing))
             return row
 
     def _note_metrics(self, metrics: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mscourse.arrayfile import ArrayFile, array_file, vector_file
+from mscourse.durable import flush
 from mscourse.errors import (
     DamagedSplitsError,
     ParameterError,
@@ -117,7 +118,7 @@ def write_manifest(
         with partial.open("xb") as file:
             file.write(seal(json.dumps(content).encode("ascii")))
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         partial.replace(folder / MANIFEST)
     except BaseException:
         partial.unlink(missing_ok=True)

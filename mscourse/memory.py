@@ -9,6 +9,7 @@ so that the PSS of all processes add up to what they hold together.
 
 from __future__ import annotations
 
+import operator
 import os
 import socket
 from dataclasses import dataclass, fields
@@ -123,10 +124,10 @@ def process_memory(pid: int | None = None) -> ProcessMemory:
     >>> mscourse.process_memory()
     ProcessMemory(pid=..., rss=... MB, anonymous=..., file_backed=..., shared=..., pss=...)
     """
-    pid = os.getpid() if pid is None else pid
     try:
+        pid = os.getpid() if pid is None else operator.index(pid)
         return _from_smaps(pid) or _from_psutil(pid)
-    except (psutil.NoSuchProcess, ProcessLookupError, ValueError) as error:
+    except (psutil.NoSuchProcess, ProcessLookupError, TypeError, ValueError) as error:
         raise ParameterError(f"There is no process {pid!r} on this host: {error}") from error
 
 

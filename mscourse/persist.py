@@ -33,6 +33,7 @@ from sklearn.utils.multiclass import type_of_target
 from mscourse.arrayfile import NewFiles
 from mscourse.datakinds import DataSource, data_source
 from mscourse.datakinds.base import write_rows
+from mscourse.durable import flush_folder
 from mscourse.errors import ParameterError, SplitsError
 from mscourse.given import as_groups, as_metadata, as_targets, is_integer
 from mscourse.layout import Layout, Rows, plan_layout
@@ -205,7 +206,13 @@ def _write_dataset(
             "data": data_facts,
             "metadata": list(metadata),
         }
-        write_manifest(dataset_folder, token, layout, facts, files.finish())
+        stored = files.finish()
+        if durable:
+            flush_folder(dataset_folder)  # a manifest names only what is there
+        write_manifest(dataset_folder, token, layout, facts, stored)
+        if durable:
+            flush_folder(dataset_folder)
+            flush_folder(dataset_folder.parent)
     except BaseException:
         files.discard()
         with contextlib.suppress(OSError):  # the folder holds a dataset that was there before

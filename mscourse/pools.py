@@ -74,6 +74,20 @@ class BatchReport:
     is_leaving: bool = False
 
 
+class _Parcel(list[tuple[Any, ...]]):
+    """Items on their way to an engine.
+
+    Where they are pickled, it is by cloudpickle: a value of a parameter may be a lambda, or of a
+    class that only the client has, in its script or notebook. Threads are given the items
+    themselves.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # All at once: what several items share travels once. Numbers and text take as long as by
+        # plain pickle.
+        return cloudpickle.loads, (cloudpickle.dumps(list(self)),)
+
+
 class Pool(Protocol):
     """Engines that take batches."""
 
@@ -222,7 +236,9 @@ class IPyParallelPool:
         if engine not in self._views:
             self._views[engine] = self._client[engine]
             self._identities[engine] = self._client._engines[engine].encode()
-        future: Future = self._views[engine].apply_async(run_batch_silently, function, items)
+        future: Future = self._views[engine].apply_async(
+            run_batch_silently, function, _Parcel(items)
+        )
         self._lost.sent(engine, future)
         return future
 
@@ -333,7 +349,7 @@ class ExecutorPool:
 
     def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
         try:
-            return self._executor.submit(run_batch, function, items)
+            return self._executor.submit(run_batch, function, _Parcel(items))
         except BrokenExecutor:
             self._broken = True
             raise

@@ -6,12 +6,12 @@ other. An engine that finds no new group takes over a part of another one's.
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import NamedTuple
 
 from mscourse.evaluation import Outcome, Params
 from mscourse.pools import EngineId
@@ -20,37 +20,90 @@ from mscourse.queues import Place
 from mscourse.source import Item
 
 
+class _Rank(NamedTuple):
+    """When a group begins, among others: the least first."""
+
+    is_known: bool  # something is known of its kind
+    less_s: float  # the seconds that it will take, negative: the longest first
+    number: int
+    prefix: Prefix
+
+
 @dataclass(eq=False)
 class _Group:
-    """Evaluations that share a prefix on a split, or what is left of them."""
+    """Evaluations that share a prefix on a split, or what is left of them.
+
+    Without a prefix there is nothing to keep together: then it is a bundle of groups, of one
+    evaluation each.
+    """
 
     prefix: Prefix
     split: int
-    candidates: deque[int] = field(default_factory=deque)
+    candidates: deque[int]
+
+    @property
+    def n_at_once(self) -> int:
+        """How many evaluations begin together."""
+        return len(self.candidates) if self.prefix else min(1, len(self.candidates))
 
 
 @dataclass
-class _Cost:
-    """What is known of a prefix: seconds of evaluations that fitted it, and of the others."""
+class _Mean:
+    """The mean of durations."""
 
-    first_s: list[float] = field(default_factory=list)
-    later_s: list[float] = field(default_factory=list)
+    total_s: float = 0.0
+    n: int = 0
+
+    def note(self, seconds: float) -> None:
+        self.total_s += seconds
+        self.n += 1
 
     @property
-    def each_s(self) -> float | None:
-        return float(np.mean(self.later_s)) if self.later_s else None
+    def seconds(self) -> float | None:
+        return self.total_s / self.n if self.n else None
+
+
+@dataclass(eq=False)
+class _Kind:
+    """All that shares a prefix: groups that have not begun, and how long its evaluations take."""
+
+    prefix: Prefix
+    groups: dict[int, _Group] = field(default_factory=dict)  # by number, in order
+    is_tried: bool = False  # one has begun
+    first: _Mean = field(default_factory=_Mean)  # of evaluations that fitted the prefix
+    later: _Mean = field(default_factory=_Mean)  # of the others
+    rank: _Rank | None = None  # as it was looked up last
+    counted: tuple[float, int] = 0.0, 0  # seconds and groups, likewise
 
     @property
     def prefix_s(self) -> float | None:
-        if not self.first_s or not self.later_s:
-            return None
-        return max(0.0, float(np.mean(self.first_s)) - float(np.mean(self.later_s)))
+        first_s, each_s = self.first.seconds, self.later.seconds
+        return None if first_s is None or each_s is None else max(0.0, first_s - each_s)
 
-    def expected_s(self, n: int) -> float | None:
-        """Predict a whole group; None if no evaluation of its kind is done."""
-        if not self.first_s:
+    def expected_s(self, n: int, n_groups: int = 1) -> float | None:
+        """Predict groups of ``n`` evaluations together; None if no first one is done."""
+        first_s = self.first.seconds
+        if first_s is None:
             return None
-        return float(np.mean(self.first_s)) + (n - 1) * (self.each_s or 0.0)
+        return n_groups * first_s + (n - n_groups) * (self.later.seconds or 0.0)
+
+    def all_expected(self) -> tuple[float, int]:
+        """Predict all groups together, and count them; nothing if that is not known."""
+        n = sum(len(group.candidates) for group in self.groups.values())
+        n_groups = len(self.groups) if self.prefix else n
+        seconds = self.expected_s(n, n_groups)
+        return (0.0, 0) if seconds is None else (seconds, n_groups)
+
+    def current_rank(self) -> _Rank | None:
+        """Rank the group that would begin; None if there is none, or if it is not known yet."""
+        if not self.groups or (self.is_tried and not self.first.n):
+            return None
+        if not self.first.n:
+            return _Rank(False, 0.0, next(iter(self.groups)), self.prefix)
+        return min(
+            _Rank(True, -(self.expected_s(group.n_at_once) or 0.0), number, self.prefix)
+            for number, group in self.groups.items()
+        )
 
 
 class PrefixQueue:
@@ -83,19 +136,20 @@ class PrefixQueue:
         self._candidates = candidates
         self._prefixes = dict(prefixes)
         self._n_splits = n_splits
-        self._groups: list[_Group] = []  # not begun
+        self.n_waiting = 0
         self._current: dict[EngineId, _Group] = {}
-        self._costs: dict[Prefix, _Cost] = defaultdict(_Cost)
         self._fresh: set[tuple[EngineId, Prefix, int]] = set()  # begun, and nothing back yet
+        self._kinds: dict[Prefix, _Kind] = {}
+        self._n_groups = 0  # that there have been
+        # Kinds are ranked when the next group is looked for, and only those that have changed.
+        self._changed: set[_Kind] = set()
+        self._ranks: list[_Rank] = []  # a heap, which also has ranks of before
+        self._unsettled: dict[Prefix, _Kind] = {}  # being tried, with groups that wait
+        self._known_s, self._n_known = 0.0, 0  # of all groups that are ranked by their seconds
         self._lock = threading.Lock()
         n_whole, n_rest = divmod(len(order) * n_splits if n_most is None else n_most, n_splits)
         self._add(order[:n_whole])
         self._add(order[n_whole : n_whole + 1], n_rest)
-
-    @property
-    def n_waiting(self) -> int:
-        groups = [*self._groups, *self._current.values()]
-        return sum(len(group.candidates) for group in groups)
 
     def take(
         self, n: int, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
@@ -103,9 +157,7 @@ class PrefixQueue:
         """Hand out up to ``n`` of the group that the engine is at, or of another one."""
         with self._lock:
             for gone in self._current.keys() - set(engines):
-                group_left = self._current.pop(gone)
-                if group_left.candidates:
-                    self._groups.append(group_left)
+                self._put(self._current.pop(gone))
             group = self._current.get(engine)
             if group is None or not group.candidates:
                 if ahead:
@@ -117,21 +169,21 @@ class PrefixQueue:
                 self._current[engine] = group
                 self._fresh.add((engine, group.prefix, group.split))
             chosen = [group.candidates.popleft() for _ in range(min(n, len(group.candidates)))]
+            self.n_waiting -= len(chosen)
             return [
                 (number, self._candidates[number], group.split, None, self._prefixes[number])
                 for number in chosen
             ]
 
     def learn(self, candidate: int, split: int, outcome: Outcome, engine: EngineId) -> None:
+        if not outcome.elapsed_s >= 0:  # nan: its engine has died
+            return
         with self._lock:
-            prefix = self._prefixes[candidate]
-            cost = self._costs[prefix]
-            place = engine, prefix, split
-            if place in self._fresh:
-                self._fresh.discard(place)
-                cost.first_s.append(outcome.elapsed_s)
-            else:
-                cost.later_s.append(outcome.elapsed_s)
+            kind = self._kind_of(self._prefixes[candidate])
+            place = engine, kind.prefix, split
+            (kind.first if place in self._fresh else kind.later).note(outcome.elapsed_s)
+            self._fresh.discard(place)
+            self._changed.add(kind)
 
     def add(self, numbers: Iterable[int]) -> int:
         with self._lock:
@@ -143,12 +195,14 @@ class PrefixQueue:
 
     def drop(self, candidate: int) -> int:
         with self._lock:
+            kind = self._kind_of(self._prefixes[candidate])
             n = 0
-            for group in [*self._groups, *self._current.values()]:
+            for group in [*kind.groups.values(), *self._current.values()]:
                 if candidate in group.candidates:
                     group.candidates.remove(candidate)
                     n += 1
-            self._groups = [group for group in self._groups if group.candidates]
+            self._forget_empty(kind)
+            self.n_waiting -= n
             return n
 
     def skip(self, done: Sequence[Place]) -> list[Place]:
@@ -157,12 +211,13 @@ class PrefixQueue:
             for candidate, split in done:
                 of_split[split].add(candidate)
             waiting = []
-            for group in self._groups:  # none has begun
-                found = [each for each in group.candidates if each in of_split[group.split]]
-                waiting += [(candidate, group.split) for candidate in found]
-                gone = set(found)
-                group.candidates = deque(each for each in group.candidates if each not in gone)
-            self._groups = [group for group in self._groups if group.candidates]
+            for kind in self._kinds.values():  # no group has begun
+                for group in kind.groups.values():
+                    gone = of_split[group.split]
+                    waiting += [(each, group.split) for each in group.candidates if each in gone]
+                    group.candidates = deque(each for each in group.candidates if each not in gone)
+                self._forget_empty(kind)
+            self.n_waiting -= len(waiting)
             return waiting
 
     def _add(self, numbers: Sequence[int], n_splits: int | None = None) -> int:
@@ -177,40 +232,65 @@ class PrefixQueue:
         in_order = sorted(
             by_prefix, key=lambda p: [rank[p[:depth]] for depth in range(1, len(p) + 1)]
         )
-        n = 0
-        for split in range(self._n_splits if n_splits is None else n_splits):
+        n_splits = self._n_splits if n_splits is None else n_splits
+        for split in range(n_splits):
             for prefix in in_order:
-                # Without a prefix there is nothing to keep together.
-                members = by_prefix[prefix]
-                parts = [members] if prefix else [[member] for member in members]
-                self._groups += [_Group(prefix, split, deque(part)) for part in parts]
-                n += len(members)
-        return n
+                self._put(_Group(prefix, split, deque(by_prefix[prefix])))
+        self.n_waiting += len(numbers) * n_splits
+        return len(numbers) * n_splits
+
+    def _put(self, group: _Group) -> None:
+        """Let a group wait behind all others."""
+        if group.candidates:
+            kind = self._kind_of(group.prefix)
+            kind.groups[self._n_groups] = group
+            self._n_groups += 1
+            self._changed.add(kind)
+
+    def _kind_of(self, prefix: Prefix) -> _Kind:
+        return self._kinds.setdefault(prefix, _Kind(prefix))
+
+    def _forget_empty(self, kind: _Kind) -> None:
+        kind.groups = {i: group for i, group in kind.groups.items() if group.candidates}
+        self._changed.add(kind)
 
     def _next_group(self) -> _Group | None:
         """Begin a kind of group that is unknown, or else the longest."""
-        if not self._groups:
-            return None
-        expected_s = [
-            self._costs[group.prefix].expected_s(len(group.candidates)) for group in self._groups
-        ]
-        under_way = {(prefix, split) for _, prefix, split in self._fresh}
-        tried = {prefix for prefix, _ in under_way}
-        unknown = [
-            i
-            for i, seconds in enumerate(expected_s)
-            if seconds is None and self._groups[i].prefix not in tried
-        ]
-        if unknown:
-            return self._groups.pop(unknown[0])
-        # A kind that is being tried counts as the mean of the others.
-        known = [seconds for seconds in expected_s if seconds is not None]
-        mean_s = float(np.mean(known)) if known else 0.0
-        longest = max(
-            range(len(expected_s)),
-            key=lambda i: (mean_s if expected_s[i] is None else expected_s[i], -i),
-        )
-        return self._groups.pop(longest)
+        self._rank_changed()
+        best = self._ranks[0] if self._ranks else None
+        if self._unsettled and (best is None or best.is_known):
+            # A kind that is being tried counts as the mean of the others.
+            mean_s = self._known_s / self._n_known if self._n_known else 0.0
+            number, prefix = min((next(iter(k.groups)), p) for p, k in self._unsettled.items())
+            tried = _Rank(True, -mean_s, number, prefix)
+            best = tried if best is None else min(best, tried)
+        return None if best is None else self._begin(self._kinds[best.prefix], best.number)
+
+    def _begin(self, kind: _Kind, number: int) -> _Group:
+        """Take a group out, or the first one of a bundle."""
+        kind.is_tried = True
+        self._changed.add(kind)
+        group = kind.groups[number]
+        n = group.n_at_once
+        if n == len(group.candidates):
+            return kind.groups.pop(number)
+        return _Group(kind.prefix, group.split, deque([group.candidates.popleft()]))
+
+    def _rank_changed(self) -> None:
+        for kind in self._changed:
+            before, kind.rank = kind.rank, kind.current_rank()
+            if kind.rank is not None and kind.rank != before:
+                heapq.heappush(self._ranks, kind.rank)
+            if kind.groups and kind.rank is None:
+                self._unsettled[kind.prefix] = kind
+            else:
+                self._unsettled.pop(kind.prefix, None)
+            (seconds_before, n_before), kind.counted = kind.counted, kind.all_expected()
+            self._known_s += kind.counted[0] - seconds_before
+            self._n_known += kind.counted[1] - n_before
+        self._changed.clear()
+        while self._ranks and self._ranks[0] != self._kinds[self._ranks[0].prefix].rank:
+            heapq.heappop(self._ranks)
 
     def _part_of_another(self, engine: EngineId) -> _Group | None:
         """Take over the end of the group that would last longest, if that saves time.
@@ -221,8 +301,8 @@ class PrefixQueue:
         best: tuple[float, _Group, int] | None = None
         for other, group in self._current.items():
             n_left = len(group.candidates)
-            cost = self._costs[group.prefix]
-            each_s, prefix_s = cost.each_s, cost.prefix_s
+            kind = self._kinds[group.prefix]
+            each_s, prefix_s = kind.later.seconds, kind.prefix_s
             if other == engine or not n_left or each_s is None or prefix_s is None:
                 continue
             n_taken = int((n_left - prefix_s / max(each_s, 1e-9)) / 2)

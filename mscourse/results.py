@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from mscourse.evaluation import Params
 from mscourse.log import Columns, Log
 
+#: Of errors that differ, so many are told: each may have a number of its own in its message.
+MOST_ERRORS_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -168,7 +171,7 @@ def cv_results(candidates: Sequence[Params], n_splits: int, done: Columns) -> di
         if splits:
             for split in range(n_splits):
                 results[f"split{split}_{key}"] = table[key][:, split]
-        results[f"mean_{key}"] = np.average(table[key], axis=1)
+        results[f"mean_{key}"] = np.mean(table[key], axis=1)
         results[f"std_{key}"] = np.std(table[key], axis=1)
 
     store("fit_time", splits=False)
@@ -220,16 +223,20 @@ def _column_dtype(values: list[Any]) -> Any:
 
 
 def grouped_errors(log: Log) -> list[str]:
-    """Say what failed, one line for each different error."""
+    """Say what failed, one line for each different error, the most frequent ones only."""
     first: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for row, error in log.errors():
         first.setdefault(error, row)
         counts[error] += 1
     lines = []
-    for error, n in counts.most_common():
+    for error, n in counts.most_common(MOST_ERRORS_SHOWN):
         where = log.record(first[error])
         lines.append(f"{n} failed: {error} (first: split {where.split} of {plain(where.params)})")
+        del counts[error]
+    if counts:
+        others = f"{len(counts)} other errors, which `to_frame` has"
+        lines.append(f"{counts.total()} failed: with {others}")
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from mscourse import results
+from mscourse.checks import check_seconds
 from mscourse.errors import EvaluationError, NoEnginesError
 from mscourse.evaluation import Evaluation, Outcome, Params
 from mscourse.evaluator import Evaluator
@@ -177,6 +178,8 @@ class Run:
 
         Raises
         ------
+        ParameterError
+            If ``timeout_s`` or ``patience_s`` is no number of seconds.
         EvaluationError
             If an evaluation failed and ``error_score="raise"``.
         NoEnginesError
@@ -188,6 +191,9 @@ class Run:
         JournalError
             If the journal cannot be written any more.
         """
+        if timeout_s is not None:
+            check_seconds("timeout_s", timeout_s)
+        check_seconds("patience_s", patience_s)
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         show = _somebody_is_watching() if progress_bar is None else progress_bar
         with _bar(self.n_total, show=show) as bar:
@@ -249,14 +255,17 @@ class Run:
         bool
             As from `wait`, which raises the same errors.
         """
+        check_seconds("period_s", period_s)
         if get_ipython() is None:
             return self.wait()
         from IPython.display import display
 
         view = display(self, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
         over = False
+        has_engines = True
         while not over:
             over = self._scheduler.wait(period_s)
+            has_engines = self._check_engines(PATIENCE_S, warn=has_engines)
             view.update(self)
         return self.wait(progress_bar=False)
 
@@ -339,7 +348,7 @@ class Run:
     def _callback_notes(self) -> list[str]:
         return [
             f"on_evaluation has raised {n} times: {error}"
-            for error, n in self._callback_errors.most_common()
+            for error, n in self._callback_errors.most_common(results.MOST_ERRORS_SHOWN)
         ]
 
     def _journal_notes(self) -> list[str]:

@@ -208,8 +208,12 @@ class Scheduler:
         finally:
             with self._wake:
                 self._is_ending = True
-            self._on_over()
-            self._over.set()
+            try:
+                self._on_over()
+            except BaseException as error:  # noqa: BLE001  # such as a disk that has gone
+                self._error = self._error or error
+            finally:
+                self._over.set()
 
     def _serve(self, pool: Pool) -> None:
         try:
@@ -327,15 +331,17 @@ class Scheduler:
         assert batch.future is not None
         try:
             report = batch.future.result()
-        except BaseException as error:
-            if not pool.is_death(error):
-                raise ClusterError(
-                    f"Engine {batch.engine} cannot run the work it was sent: {error}\n"
-                    "Is the same version of mscourse, and of all that the estimator needs, "
-                    "installed for the engines?"
-                ) from error
-            self._bury(batch, pool)
-            return None
+        except BaseException as error:  # noqa: BLE001  # it is returned, or an engine has died
+            if pool.is_death(error):
+                self._bury(batch, pool)
+                return None
+            fatal = ClusterError(
+                f"Engine {batch.engine} cannot run the work it was sent: {error}\n"
+                "Is the same version of mscourse, and of all that the estimator needs, "
+                "installed for the engines?"
+            )
+            fatal.__cause__ = error
+            return fatal  # and not raised: what has come with it counts
         finally:
             pool.forget(batch.future)
         batches = self._under_way.get(batch.engine, [])

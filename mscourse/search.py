@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mscourse.candidates import Grid, drawn_candidates, grid_candidates
+from mscourse.candidates import (
+    Grid,
+    drawn_candidates,
+    drawn_order,
+    grid_candidates,
+    random_order,
+)
 from mscourse.checks import Scoring, check_callback, check_count, checked_evaluator
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Evaluation
@@ -64,7 +70,8 @@ def grid_search(
         End after this many evaluations: a budget. By default all of them.
     scoring : str, callable, list of str or dict, optional
         One metric or several, as for `sklearn.model_selection.cross_validate`. By default
-        ``estimator.score``.
+        ``estimator.score``. Of several, one that raises gets the ``error_score``, and the others
+        stay; the evaluation counts as failed, and the report says why.
     rank_by : str, optional
         Of several metrics, the one by which candidates are ranked. By default the first.
     return_train_score : bool
@@ -78,7 +85,8 @@ def grid_search(
     prefix_cache_bytes : int, optional
         Candidates of a `sklearn.pipeline.Pipeline` that agree on its first steps share them on each
         split, fitted, and the data transformed by them, as long as an engine keeps no more than
-        this. By default a quarter of the memory, divided by the cores; 0 shares nothing.
+        this. By default a quarter of the memory, divided by the cores; 0 shares nothing. Steps that
+        draw random numbers, and have no ``random_state``, have other luck if they are shared.
     on_evaluation : callable, optional
         Called with each `Evaluation` that is done, from another thread. It should be quick. What it
         raises does not end the search: the report tells of it, and `Search.wait` warns.
@@ -127,9 +135,8 @@ def grid_search(
         timeout_s=timeout_s,
         prefix_cache_bytes=prefix_cache_bytes,
     )
-    sequence = np.arange(len(candidates))
-    if order == "random":
-        sequence = np.random.default_rng(evaluator.seed).permutation(sequence)
+    n = len(candidates)
+    sequence = random_order(n, evaluator.seed) if order == "random" else np.arange(n)
     check_callback(on_evaluation)
     if n_evaluations is not None:
         check_count("n_evaluations", n_evaluations)
@@ -180,8 +187,8 @@ def random_search(
     n_iter : int
         How many candidates to draw. If there are only lists, no more than there are combinations.
     random_state : int, optional
-        Seed of the draw: the same candidates as scikit-learn's `RandomizedSearchCV` draws. Also as
-        for `grid_search`.
+        Seed of the draw: the same candidates as scikit-learn's `RandomizedSearchCV` draws. If there
+        are only lists, also of the order in which they are evaluated. Else as for `grid_search`.
     engines, n_evaluations, scoring, rank_by, return_train_score, error_score, timeout_s, \
     prefix_cache_bytes, on_evaluation, journal, retry_failed
         As for `grid_search`.
@@ -228,7 +235,7 @@ def random_search(
     return CandidateSearch(
         evaluator,
         candidates,
-        np.arange(len(candidates)),
+        drawn_order(param_distributions, len(candidates), evaluator.seed),
         n_evaluations,
         engines,
         raise_errors=error_score == "raise",

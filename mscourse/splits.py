@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from mscourse.errors import (
     SplitsError,
     SplitsNotFoundError,
 )
+from mscourse.given import is_integer
 from mscourse.layout import Rows
 from mscourse.manifest import MANIFEST, Manifest, check_name, checked_folder, read_manifest
 from mscourse.split import Metadata, Split
@@ -94,8 +95,20 @@ class Splits:
     def __len__(self) -> int:
         return len(self.ranges)
 
-    def __getitem__(self, index: int) -> Split:
+    @overload
+    def __getitem__(self, index: int) -> Split: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Split]: ...
+
+    def __getitem__(self, index: int | slice) -> Split | list[Split]:
         n_splits = len(self)
+        if isinstance(index, slice):
+            return [Split(self, i) for i in range(*index.indices(n_splits))]
+        if not is_integer(index):
+            raise TypeError(
+                f"Splits are counted by integers, or taken by slices, not by {index!r}."
+            )
         if not -n_splits <= index < n_splits:
             raise IndexError(f"There are {n_splits} splits, 0 to {n_splits - 1}; not {index}.")
         return Split(self, index % n_splits)
@@ -370,9 +383,15 @@ def _reopen(dataset_folder: Path, token: str, folder_on_nodes: str) -> Splits:
                 f"There are no splits {sent.name!r} on {socket.gethostname()}. Send them to the "
                 "nodes of the cluster first: `cluster.send(splits)`."
             )
-    manifest = read_manifest(dataset_folder)
+    try:
+        manifest = read_manifest(dataset_folder)
+    except SplitsNotFoundError as error:
+        raise DamagedSplitsError(
+            f"There are no splits in {dataset_folder} any more. Persist them again. If they are "
+            f"still there on other hosts, {socket.gethostname()} does not see that folder."
+        ) from error
     if manifest.token != token:
-        raise SplitsError(
+        raise DamagedSplitsError(
             f"The splits in {dataset_folder} were written anew since they were opened. "
             "Open them again, and start the search again."
         )

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mscourse.durable import flush
 from mscourse.errors import DamagedSplitsError, ParameterError
 
 MapMode = Literal["c", "r"]
@@ -252,7 +253,7 @@ class FileWriter:
         """Flush the file to the disk if it must last, and give it its name."""
         self._write_block()
         if self._durable:
-            os.fsync(self._file.fileno())
+            flush(self._file.fileno())
         self._close()
         self._partial.replace(self._path)
         return StoredFile(self._path, self._digest.hexdigest(), self._n_bytes)

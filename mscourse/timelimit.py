@@ -20,6 +20,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 # After this long without a call the process ends, and gives back its memory.
 _IDLE_S = 60
 
+# To import what a function needs, from a slow disk, may take so much longer than a call.
+_LOAD_S = 60.0
+
 
 class StoppedError(Exception):
     """The call has not come to its end: the time was up, or its process died.
@@ -47,12 +50,16 @@ class _Child(threading.local):
         executor = self._executor
         start_s = time.perf_counter()
         try:
-            # What takes long in a new process is not counted.
-            executor.submit(_unpickle, function).result()
-            start_s = time.perf_counter()
-            future = executor.submit(_call, function, args)
-            if wait([future], timeout_s).done:
-                return future.result()
+            # What takes long in a new process is not counted, unless it hangs.
+            loaded = executor.submit(_unpickle, function)
+            late = f"what it needs not imported after {timeout_s + _LOAD_S:g} s"
+            if wait([loaded], timeout_s + _LOAD_S).done:
+                loaded.result()
+                start_s = time.perf_counter()
+                late = f"not done after {timeout_s:g} s, the timeout_s of an evaluation"
+                future = executor.submit(_call, function, args)
+                if wait([future], timeout_s).done:
+                    return future.result()
         except BrokenProcessPool as error:
             self._kill()
             raise StoppedError(
@@ -64,10 +71,7 @@ class _Child(threading.local):
             self._kill()
             raise
         self._kill()
-        raise StoppedError(
-            f"TimeoutError: not done after {timeout_s:g} s, the timeout_s of an evaluation",
-            time.perf_counter() - start_s,
-        )
+        raise StoppedError(f"TimeoutError: {late}", time.perf_counter() - start_s)
 
     def _kill(self) -> None:
         if self._executor is not None:

@@ -73,7 +73,7 @@ MUTANTS = (
         "            self._journal.append([each[1:] for each in done])\n",
         "", "nothing is journalled",
     ),
-    Mutant("journal", "                _flush(descriptor)\n", "", "lines stay in the page cache"),
+    Mutant("journal", "                flush(descriptor)\n", "", "lines stay in the page cache"),
     Mutant("journal", "                    os.ftruncate(descriptor, self._end)\n",
            "                    pass\n", "half a line stays where the disk was full"),
     Mutant("journal", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB",

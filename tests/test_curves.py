@@ -217,6 +217,23 @@ def test_the_answer_to_whether_more_data_would_help(digits_splits, client):
         assert part in str(answer)
 
 
+def test_one_can_ask_for_rows_and_candidates_only(digits_splits, client):
+    curve = mscourse.learning_curve(
+        GaussianNB(), digits_splits, train_sizes=[60, 120, 240, 480], engines=client
+    )
+    assert curve.wait(PATIENCE_S)
+    for wrong in (0, -5, "x", np.nan, np.inf):
+        with pytest.raises(mscourse.ParameterError, match="n_train must be a number of rows"):
+            curve.extrapolate(wrong)
+    assert curve.extrapolate(1e6).n_train == 1_000_000
+    for ask in (curve.results, curve.fit_time_law, curve.score_law):
+        for wrong in (99, -1, "x", None):
+            with pytest.raises(mscourse.ParameterError, match=r"no candidate .*there are 1, from"):
+                ask(wrong)
+    with pytest.raises(mscourse.ParameterError, match="no candidate 99"):
+        curve.extrapolate(candidate=99)
+
+
 class FailsOnMany(Waits):
     """Cannot take more than 300 rows, as if memory ran out."""
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from helpers import cluster_processes
 
 import mscourse
+from mscourse import engines
 from mscourse.engines import ask_engines
 
 
@@ -37,6 +41,18 @@ def test_everything_stops_at_the_end_also_after_an_exception():
         fail_inside()
     assert cluster_processes() <= before
     assert set(Path(tempfile.gettempdir()).glob("mscourse-cluster-*")) <= folders
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_child_does_not_hold_up_the_end():
+    with mscourse.local_cluster(1):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        start_s = time.monotonic()
+    ended_after_s = time.monotonic() - start_s
+    child.kill()
+    child.join()
+    assert ended_after_s < 30
 
 
 def test_engines_run_blas_on_as_many_threads_as_asked(client):
@@ -89,3 +105,47 @@ def test_a_controller_that_dies_is_told_and_not_waited_for(monkeypatch):
             process.kill()
         with pytest.raises(mscourse.ClusterError, match="controller does not answer"):
             mscourse.engine_hosts(client)
+
+
+class Question:
+    """One to a controller; this test decides whether it is answered."""
+
+    def __init__(self, client):
+        self.is_open = True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when a test says so."""
+    clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
+    monkeypatch.setattr(engines, "time", clock)
+    monkeypatch.setattr(engines, "ControllerQuestion", Question)
+    return clock
+
+
+def looks(watch, clock, seconds):
+    """Look every half second for a while; tell what was found each time."""
+    found = []
+    for _ in range(int(2 * seconds)):
+        clock.now_s += 0.5
+        found.append(watch.is_silent())
+    return found
+
+
+def test_a_client_that_was_paused_blames_nobody(clock):
+    watch = engines.ControllerWatch(None)
+    clock.now_s = 40.0  # it had no time to ask
+    assert not any([watch.is_silent(), *looks(watch, clock, 15)])
+    clock.now_s += 40.0  # the question is open, and its answer may wait to be read
+    assert not any([watch.is_silent(), *looks(watch, clock, 15)])
+    watch._question.is_open = False
+    assert not any(looks(watch, clock, 15))
+    assert looks(watch, clock, 30)[-1]  # nothing came of the next question
+
+
+def test_what_an_engine_sends_is_as_good_as_an_answer(clock):
+    watch = engines.ControllerWatch(None)
+    assert not any(looks(watch, clock, 25))
+    watch.heard()
+    assert not any(looks(watch, clock, 25))
+    assert looks(watch, clock, 10)[-1]

@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import SVC
 
 import mscourse
+from mscourse import timelimit
 
 GRID = {"C": [0.1, 1, 10, 100], "gamma": [1e-3, 1e-2]}
 DEEDS = ("nan", "writes", "moves", "meddles", "leaves", "nothing")
@@ -115,6 +116,20 @@ def test_each_deed_ends_where_it_was_done(digits_splits, client):
     digits_splits.verify()  # what was written into the map is not in the file
 
 
+class HangsWhenRead:
+    """As a function whose module waits for ever when it is imported."""
+
+    def __reduce__(self):
+        return time.sleep, (60,)
+
+
+def test_an_import_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(timelimit, "_LOAD_S", 1.0)
+    with pytest.raises(timelimit.StoppedError, match=r"not imported after 1\.5 s") as caught:
+        timelimit.call(HangsWhenRead(), (), 0.5)
+    assert 1.5 <= caught.value.elapsed_s < 30
+
+
 # -- engines that come and go ----------------------------------------------------------------------
 
 
@@ -154,6 +169,30 @@ def test_when_all_engines_die_it_is_told_and_goes_on_with_new_ones(digits_splits
         assert wait_until(lambda: search._scheduler.without_engines() is None)
         assert search.wait(60)
         assert "no engine" not in repr(search)
+    assert table(search) == expected
+
+
+def test_what_is_added_when_there_are_no_engines_is_added_when_there_are(
+    digits_splits, client, tmp_path
+):
+    expected = undisturbed(digits_splits, client)
+    with mscourse.local_cluster(1) as own:
+        search = mscourse.grid_search(
+            SVC(), GRID | {"C": [0.1]}, digits_splits, engines=own, journal=tmp_path / "x.journal"
+        )
+        assert search.wait(60)
+        (pid,) = own[:].apply_sync(os.getpid)
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: not own.ids)
+        for _ in range(2):
+            with pytest.raises(mscourse.NoEnginesError, match="no engines to run on"):
+                search.add(GRID)
+        assert (search.n_done, search.n_total, len(search.candidates)) == (10, 10, 2)
+        own.cluster.start_engines_sync(n=1)
+        own.wait_for_engines(1, timeout=60)
+        assert search.add(GRID) == 6
+        assert search.wait(60)
+    assert search.n_done == search.n_total == 40
     assert table(search) == expected
 
 

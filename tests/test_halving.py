@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -463,6 +464,24 @@ def test_candidates_are_drawn_as_in_random_search(iris_splits, client):
     assert reference.results()["mean_test_score"][best] == pytest.approx(top)
 
 
+def test_all_of_a_grid_is_drawn_in_random_order(iris_splits):
+    """In the order of the grid, each would be better than all before it, and go on."""
+    qualities = [i / 27 for i in range(27)]
+    began = []
+    for random_state in (0, 0, 1):
+        with ThreadPoolExecutor(1) as executor:
+            search = climb(
+                iris_splits, executor, param_grid={"quality": qualities}, n_iter=27,
+                random_state=random_state,
+            )  # fmt: skip
+            assert search.wait(PATIENCE_S)
+        assert [params["quality"] for params in search.candidates] == qualities
+        assert search.best_params["quality"] == qualities[-1]
+        assert len(search.rungs()[1].scores) < 18
+        began.append(list(dict.fromkeys(search.to_frame()["candidate"])))
+    assert began[0] == began[1] != began[2]
+
+
 @pytest.mark.parametrize(
     ("cv", "estimator", "max_resources", "expected"),
     [
@@ -549,6 +568,19 @@ def test_an_abort_keeps_what_is_done(iris_splits, client):
     assert len(search.to_frame()) == search.n_done == n_done
     assert len(search.results()["params"]) == len({e.candidate for e in search.evaluations()})
     assert "aborted" in repr(search)
+
+
+def test_an_abort_before_anything_is_done_leaves_empty_columns(iris_splits):
+    may_begin = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(may_begin.wait)
+        search = climb(iris_splits, executor)
+        search.abort()
+        may_begin.set()
+    assert search.n_done == 0
+    table = search.results()
+    assert {"iter", "n_resources", "mean_test_score", "rank_test_score"} <= set(table)
+    assert all(len(column) == 0 for column in table.values())
 
 
 @pytest.mark.long

@@ -220,6 +220,27 @@ def test_the_bar_tells_engines_and_the_best(iris_splits, client, capsys):
     assert "best=0.7500" in shown
 
 
+# -- arguments of its methods ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_top", ["x", 1.5, -1, 0, None])
+def test_the_best_are_counted_by_positive_integers(iris_splits, client, n_top):
+    search = mscourse.grid_search(DummyClassifier(), {}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    with pytest.raises(mscourse.ParameterError, match="n_top must be a positive integer"):
+        search.best(n_top)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"timeout_s": "x"}, {"timeout_s": np.nan}, {"patience_s": "x"}]
+)
+def test_a_wait_is_a_number_of_seconds(iris_splits, client, arguments):
+    search = mscourse.grid_search(DummyClassifier(), {}, iris_splits, engines=client)
+    with pytest.raises(mscourse.ParameterError, match=f"{next(iter(arguments))} must be a number"):
+        search.wait(**arguments)
+    assert search.wait(np.float32(PATIENCE_S), patience_s=np.inf)
+
+
 # -- limits ----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -175,6 +176,37 @@ def test_what_tasks_print_and_warn_of_is_so_here(client, capsys):
         warnings.simplefilter("default")
         parallel(speak, *range(5))
     assert len(once) == 1
+
+
+class BrokenPipe(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError("nobody reads")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "says"),
+    [(io.TextIOWrapper(io.BytesIO(), "ascii"), "can't encode"), (BrokenPipe(), "nobody reads")],
+)
+def test_what_cannot_be_printed_here_harms_no_task(client, monkeypatch, stdout, says):
+    backend = mscourse.joblib.EnginesBackend(client)
+    backend.start_call()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert backend.submit(lambda: sys.stdout.write("naïve")).result(timeout=10) == 5
+    monkeypatch.undo()
+    with pytest.warns(RuntimeWarning, match=f"cannot be printed here: .*{says}"):
+        backend.stop_call()
+
+
+def test_whatever_ends_the_scheduler_is_told_to_who_waits(client, monkeypatch):
+    def leave(*_):
+        raise SystemExit("enough")
+
+    backend = mscourse.joblib.EnginesBackend(client)
+    monkeypatch.setattr(mscourse.joblib._Call, "_take_in", leave)
+    backend.start_call()
+    with pytest.raises(SystemExit, match="enough"):
+        backend.submit(os.getpid).result(timeout=10)
+    backend.stop_call()
 
 
 def where(_):

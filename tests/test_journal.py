@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +31,8 @@ from sklearn.svm import SVC
 
 import mscourse
 from mscourse import journal as module
+from mscourse.identity import as_shown
+from mscourse.identity import described as described_value
 from mscourse.journalfile import Content, entries
 
 GRID = {"setting": [1, 2, 3, 4], "other": [0.5, 1.5]}
@@ -266,6 +271,27 @@ def test_candidates_that_are_added_are_taken_from_it_too(splits, threads, path, 
     assert search.n_done == search.n_total == 4 * N_SPLITS
 
 
+def no_space(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_candidates_whose_launch_failed_are_launched_by_the_next_try(
+    splits, threads, path, monkeypatch
+):
+    search = mscourse.grid_search(Marks(), {"setting": [1]}, splits, engines=threads, journal=path)
+    assert search.wait(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "flush", no_space)
+        with pytest.raises(mscourse.JournalError, match="cannot be written to"):
+            search.add({"setting": [1, 2]})
+    with path.open("r+b") as file:
+        module._lock(file, path)  # it is left to others
+    assert search.wait(20)  # what was launched is done
+    assert search.add({"setting": [1, 2]}) == 0  # it has them
+    assert search.wait(20)
+    assert search.n_done == search.n_total == 2 * N_SPLITS
+
+
 def test_the_same_data_persisted_again_are_the_same(digits, threads, path, marks, tmp_path):
     X, y = digits
     for folder in ("one", "two"):
@@ -489,6 +515,45 @@ def test_the_second_of_two_searches_is_refused_until_the_first_is_over(splits, t
         second.add({"setting": [9]})
 
 
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_forked_workers_do_not_keep_it_from_others(splits, path):
+    with ProcessPoolExecutor(2, mp_context=FORK) as executor:
+        launch = partial(mscourse.grid_search, engines=executor, splits=splits, journal=path)
+        search = launch(Marks(), GRID)
+        assert search.wait(20)
+        assert search.add({"setting": [5]}) == 1
+        assert search.wait(20)
+        assert launch(Marks(), {"setting": [5]}).wait(20)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("what", ["leaves it alone", "closes it"])
+def test_a_forked_child_neither_keeps_nor_ends_the_lock_of_its_parent(path, what):
+    journal = module.open_journal(path, {"data": {}})
+    is_ready = FORK.Event()
+
+    def work():
+        if what == "closes it":
+            journal.close()
+        is_ready.set()
+        time.sleep(60)
+
+    child = FORK.Process(target=work)
+    child.start()
+    try:
+        assert is_ready.wait(10)
+        with pytest.raises(mscourse.JournalInUseError):
+            module.open_journal(path, {"data": {}})
+        journal._file.close()  # without a word, as at the end of a process that is killed
+        module.open_journal(path, {"data": {}}).close()
+    finally:
+        child.kill()
+        child.join()
+
+
 @pytest.mark.parametrize("error", ["no engines", "bad engines"])
 def test_a_launch_that_fails_leaves_the_journal_to_others(splits, threads, path, error):
     engines = 3
@@ -519,6 +584,33 @@ def test_looking_into_a_journal_does_not_touch_it(splits, threads, path, capsys)
     assert (path.stat().st_mtime_ns, path.read_bytes()) == (before[0].st_mtime_ns, before[1])
     assert main(["search", "status", str(path.parent / "none")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_values_that_have_the_same_name_are_told_apart(splits, threads, path):
+    estimator = Pipeline([("pca", PCA(2)), ("marks", Marks(setting=1))])
+    in_pipeline = Pipeline([("marks", Marks(setting=3))])
+    functions = [Marks(other=lambda: 0), Marks(other=lambda: 1)]
+    described = []
+    for grid in (
+        {"marks": [Marks(setting=1), Marks(setting=2), SVC(), in_pipeline]},
+        {"pca": [PCA(2), PCA(2, whiten=True), Pipeline([("pca", PCA(3))])]},
+    ):
+        search = mscourse.grid_search(estimator, grid, splits, engines=threads, journal=path)
+        search.wait(20)
+        described.append(str(mscourse.read_journal(path)))
+        path.unlink()
+    assert "{'marks': 'Marks(setting=1)'}" in described[0]
+    assert "{'marks': 'Marks(setting=2)'}" in described[0]
+    assert "{'marks': 'SVC'}" in described[0]
+    assert "{'marks': 'Pipeline'}" in described[0]
+    assert "{'pca': 'PCA(whiten=False)'}" in described[1]
+    assert "{'pca': 'Pipeline'}" in described[1]
+    one, other = (described_value(each) for each in functions)
+    shown = as_shown(one, [one, other]), as_shown(other, [one, other])
+    assert shown[0] != shown[1]
+    assert all(re.fullmatch(r"Marks\(other=<lambda> [0-9a-f]{6}\)", each) for each in shown)
+    steps = [described_value(Pipeline([("m", Marks(setting=i))])) for i in (1, 2)]
+    assert as_shown(steps[0], steps) == "Pipeline(steps=[('m', 'Marks(setting=1)')])"
 
 
 def test_a_journal_can_be_looked_into_while_it_is_written(splits, threads, path):
@@ -579,6 +671,12 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(splits, threads, path, conte
         mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
     assert path.read_bytes() == content
     with pytest.raises(mscourse.JournalError, match="is no journal"):
+        mscourse.read_journal(path)
+
+
+@pytest.mark.parametrize("path", ["", 3, None])
+def test_what_cannot_be_a_path_is_refused(path):
+    with pytest.raises(mscourse.ParameterError, match="journal must be the path of a file"):
         mscourse.read_journal(path)
 
 

@@ -19,9 +19,10 @@ linux_only = pytest.mark.skipif(
 )
 
 
-def test_a_process_that_does_not_exist(client):
+@pytest.mark.parametrize("pid", [2**22 + 1, "x", "self", 1.5])
+def test_a_process_that_does_not_exist(client, pid):
     with pytest.raises(mscourse.ParameterError, match="no process"):
-        mscourse.process_memory(2**22 + 1)
+        mscourse.process_memory(pid)
 
 
 @linux_only

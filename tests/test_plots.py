@@ -322,6 +322,11 @@ def test_an_uncertain_extrapolation_does_not_flatten_what_was_measured():
 def test_one_cannot_extrapolate_to_what_was_measured():
     with pytest.raises(mscourse.ParameterError, match="above 500, the most rows measured; it is 5"):
         plots.learning_curves(learning_curve(), extrapolate_to=500)
+    for wrong in ("x", math.nan, math.inf):
+        with pytest.raises(
+            mscourse.ParameterError, match="extrapolate_to must be a number of rows"
+        ):
+            plots.learning_curves(learning_curve(), extrapolate_to=wrong)
 
 
 def test_fit_times_tell_their_law():
@@ -529,6 +534,10 @@ def test_an_axes_for_each_parameter():
     assert list(plots.parameter_boxplots(evaluations, axes=axes)) == list(axes)
     with pytest.raises(mscourse.ParameterError, match=r"2 parameters \(a, b\), but 1 axes"):
         plots.parameter_boxplots(evaluations, axes=axes[:1])
+    one = [evaluation({"a": 1}, 0, 0.5)]
+    assert list(plots.parameter_boxplots(one, axes=axes[0])) == [axes[0]]
+    with pytest.raises(mscourse.ParameterError, match="ax must be axes of matplotlib"):
+        plots.parameter_boxplots(one, axes=3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import time
 from collections import Counter
 
 import numpy as np
@@ -227,6 +228,14 @@ def test_what_a_dead_engine_had_finished_keeps_nobody_from_that():
     assert take(queue, 99, engine=2, engines=[0, 2]) == [(i, 0) for i in (8, 9, 10)]
 
 
+def test_nothing_is_learnt_of_what_killed_its_engines():
+    queue = prefix_queue([key(0)] * 12, n_splits=1)
+    for seconds in (3.0, 1.0, math.nan):
+        ((candidate, split),) = take(queue, 1, engine=0)
+        queue.learn(candidate, split, outcome(seconds), 0)
+    assert take(queue, 99, engine=1) == [(i, 0) for i in (9, 10, 11)]  # (9 - 2 / 1) / 2
+
+
 def test_an_idle_engine_leaves_alone_what_the_other_finishes_sooner():
     queue = prefix_queue([key(0)] * 12, n_splits=1)
     take(queue, 1, engine=0)
@@ -289,6 +298,16 @@ def test_candidates_without_a_prefix_are_groups_of_their_own():
     queue = prefix_queue([(), key(0), (), key(0)], n_splits=1)
     done, _ = run(queue, lambda candidate, split, engine: 1.0)
     assert sorted(each[0] for each in done) == [0, 1, 2, 3]
+
+
+def test_many_candidates_take_little_time():
+    n = 1500
+    prefixes = {i: key(i // 8) if i % 8 < 2 else () for i in range(n)}
+    queue = PrefixQueue(range(n), prefixes, range(n), 5)
+    start_s = time.monotonic()
+    done, _ = run(queue, lambda candidate, split, engine: 0.1 + candidate / n)
+    assert time.monotonic() - start_s < 10  # of minutes, where each step looks at all groups
+    assert len({each[:2] for each in done}) == len(done) == 5 * n
 
 
 # -- who shares what -------------------------------------------------------------------------------

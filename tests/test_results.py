@@ -74,6 +74,15 @@ def test_incomplete_candidates_have_no_mean():
     assert table["rank_test_score"].tolist() == [1, 3, 2]
 
 
+def test_before_anything_is_done_the_columns_are_empty():
+    table = results.cv_results(CANDIDATES, 2, done())
+    assert table["params"] == []
+    assert {"mean_test_score", "std_train_score", "split1_test_score", "mean_fit_time"} <= set(
+        table
+    )
+    assert all(len(column) == 0 for column in table.values())
+
+
 def test_errors_are_grouped_and_counted():
     log = Log([{"C": np.float64(-1)}].__getitem__, ["score"])
     for split in (3, 4):
@@ -82,6 +91,16 @@ def test_errors_are_grouped_and_counted():
     assert results.grouped_errors(log) == [
         "2 failed: ValueError: C (first: split 3 of {'C': -1.0})"
     ]
+
+
+def test_errors_that_all_differ_do_not_fill_the_report():
+    log = Log([{"C": 1.0}].__getitem__, ["score"])
+    for split in range(9):
+        log.append(0, split, outcome(math.nan, error=f"LinAlgError: rcond=1e-{split}"), engine=0)
+    lines = results.grouped_errors(log)
+    assert len(lines) == results.MOST_ERRORS_SHOWN + 1
+    assert lines[0].startswith("1 failed: LinAlgError: rcond=1e-0")
+    assert lines[-1] == "4 failed: with 4 other errors, which `to_frame` has"
 
 
 def test_only_the_best_are_shown_and_the_rest_counted():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,13 +18,18 @@ from joblib.externals import loky
 
 import mscourse
 from mscourse import scheduler as module
-from mscourse.pools import BatchReport, pool_for, run_batch
+from mscourse.pools import BatchReport, _Parcel, pool_for, run_batch
 from mscourse.scheduler import MOST_DEATHS, Scheduler
 from mscourse.source import Queue
 
 
 def double(x):
     return 2 * x
+
+
+def call_first(values, x):
+    function, instance = values
+    return function(x), type(instance).__name__
 
 
 def nap(seconds, x):
@@ -113,6 +119,23 @@ def test_anything_that_runs_functions_will_do(engines):
     outcomes = run(fail_on_three, [(x,) for x in range(6)], engines)
     assert outcomes[3][:2] == (None, "ValueError: three")
     assert sum(failure is None for _, failure, _ in outcomes.values()) == 5
+
+
+def test_what_only_this_script_has_travels_as_a_part_of_an_item(engines):
+    """Also if some items share it: then it travels once."""
+    shared = [lambda x: x + 1, type("OfAScript", (), {"__module__": "__main__"})()]
+    items = [(shared, x) for x in range(40)]
+    outcomes = run(call_first, items, engines)
+    assert [value[0] for value in outcomes.values_of(40)] == list(range(1, 41))
+    assert {value[1] for value in outcomes.values_of(40)} == {"OfAScript"}
+
+
+def test_what_items_share_travels_once():
+    shared = {"C": 1.0}
+    one, other = pickle.loads(pickle.dumps(_Parcel([(0, shared), (1, shared)])))
+    assert one[1] is other[1]
+    text = pickle.dumps(_Parcel([(0, {"C": 1.0, "kernel": "rbf"})] * 100))
+    assert len(text) < 1000
 
 
 def test_only_the_engines_of_a_view_are_used(client):
@@ -253,6 +276,44 @@ def test_work_that_no_engine_can_unpickle_is_one_error(client):
     with pytest.raises(mscourse.ClusterError, match=r"cannot run the work.*no_such_module"):
         scheduler.wait(20)
     assert not outcomes
+
+
+def test_what_has_come_with_what_ends_all_counts():
+    outcomes = Outcomes()
+    scheduler = Scheduler(double, Queue([(1,), (2,)]), pool_for(_FirstFails()), outcomes)
+    scheduler.start()
+    with pytest.raises(mscourse.ClusterError, match=r"cannot run the work.*no numpy"):
+        scheduler.wait(20)
+    assert list(outcomes) == [2]
+
+
+class _FirstFails(Executor):
+    """Has done everything at once, but the first message could not be unpacked."""
+
+    _max_workers = 2
+    _n_sent = 0
+
+    def submit(self, function, /, *args, **kwargs):
+        self._n_sent += 1
+        future: Future = Future()
+        if self._n_sent == 1:
+            future.set_exception(ImportError("no numpy"))
+        else:
+            future.set_result(function(*args, **kwargs))
+        return future
+
+
+def test_an_end_that_fails_is_raised_and_not_waited_for():
+    """As when a journal cannot be closed, since its disk has gone."""
+
+    def on_over():
+        raise OSError("stale file handle")
+
+    with ThreadPoolExecutor(1) as executor:
+        scheduler = Scheduler(double, Queue([(1,)]), pool_for(executor), Outcomes(), on_over)
+        scheduler.start()
+        with pytest.raises(OSError, match="stale"):
+            scheduler.wait(20)
 
 
 class _Unpicklable:

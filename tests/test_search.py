@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
+from functools import partial
 
 import nbformat
 import numpy as np
@@ -31,12 +33,13 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 import mscourse
+from mscourse.running import Run
 
 PATIENCE_S = 120
 
@@ -59,6 +62,13 @@ class Sleeper(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         time.sleep(self.seconds)
         return self
+
+
+def of_the_script(monkeypatch, thing):
+    """Let a function or a class be as if it stood in the user's own script."""
+    thing.__module__, thing.__qualname__ = "__main__", thing.__name__
+    monkeypatch.setattr(sys.modules["__main__"], thing.__name__, thing, raising=False)
+    return thing
 
 
 class Vandal(BaseEstimator):
@@ -222,6 +232,22 @@ def test_random_search_draws_what_scikit_learn_draws(tmp_path, client):
     assert search.best_params == reference.best_params_
 
 
+def test_all_of_a_grid_is_drawn_in_random_order(digits_splits, client):
+    """scikit-learn gives the whole grid in its order; the numbers of the candidates stay so."""
+
+    def order(random_state):
+        search = mscourse.random_search(
+            Sleeper(), {"score": list(range(30))}, digits_splits, engines=client[0], n_iter=30,
+            random_state=random_state, n_evaluations=60,
+        )  # fmt: skip
+        assert [params["score"] for params in search.candidates] == list(range(30))
+        assert search.wait(PATIENCE_S)
+        return list(dict.fromkeys(e.params["score"] for e in search.evaluations()))
+
+    assert order(0) == order(0) != order(1)
+    assert order(0) != sorted(order(0))
+
+
 @pytest.mark.filterwarnings("ignore:::sklearn.model_selection")  # it tells of the failure
 def test_groups_and_a_failing_candidate_as_in_scikit_learn(tmp_path, client):
     X, y = IRIS
@@ -358,6 +384,47 @@ def test_error_score_raise_ends_the_search_and_says_where(digits_splits, client)
         _ = search.best_params
 
 
+@pytest.mark.parametrize("timeout_s", [None, 60])
+def test_values_may_be_of_the_script_alone(digits_splits, client, monkeypatch, tmp_path, timeout_s):
+    class Mine(GaussianNB):
+        pass
+
+    def square(X):
+        return X**2
+
+    add = 1.0
+    mine, of_script = (of_the_script(monkeypatch, each) for each in (Mine, square))
+    grid = {
+        "functiontransformer__func": [np.log1p, of_script, lambda X: X + add],
+        "gaussiannb": [GaussianNB(), mine(), mine(var_smoothing=0.1)],
+    }
+    launch = partial(
+        mscourse.grid_search,
+        make_pipeline(FunctionTransformer(), GaussianNB()),
+        grid,
+        digits_splits,
+        engines=client,
+        timeout_s=timeout_s,
+        journal=tmp_path / "journal",
+    )
+    search = launch()
+    assert search.wait(PATIENCE_S)
+    assert (search.n_done, search.n_failed) == (45, 0)
+    scores = search.results()["mean_test_score"].reshape(3, 3)
+    assert scores[0, 0] == scores[0, 1] != scores[0, 2]
+    assert launch().n_done == 45
+
+
+@pytest.mark.parametrize("wrap", [np.array, np.float32, lambda score: np.array([[score]])])
+def test_a_score_may_be_a_number_in_an_array(digits_splits, client, wrap):
+    def scorer(estimator, X, y):
+        return wrap(0.5)
+
+    search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client, scoring=scorer)
+    assert search.wait(PATIENCE_S)
+    assert (search.n_failed, search.best(1)[0].validation.mean) == (0, 0.5)
+
+
 def test_a_score_that_is_no_number_is_an_error(digits_splits, client):
     search = mscourse.grid_search(
         GaussianNB(), {}, digits_splits, engines=client, scoring=_scores_text
@@ -391,6 +458,7 @@ def _scores_text(estimator, X, y):
         ({"scoring": ["accuracy"], "rank_by": "f1"}, "rank_by must be one of accuracy"),
         ({"rank_by": 1}, "rank_by must be the name"),
         ({"error_score": "ignore"}, "'raise'"),
+        ({"return_train_score": "yes"}, "return_train_score must be True or False, not 'yes'"),
         ({"engines": "local"}, "engines must be"),
     ],
 )
@@ -531,6 +599,88 @@ def test_a_failed_evaluation_has_the_error_score_in_all_metrics(digits_splits, c
         assert scores == [-7, -7]
 
 
+@pytest.mark.parametrize("rank_by", ["accuracy", "picky"])
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_metric_that_raises_leaves_the_others(digits_splits, client, tmp_path, rank_by, pipeline):
+    """As `cross_validate` does it."""
+    estimator, name = SVC(), "C"
+    if pipeline:
+        estimator, name = make_pipeline(StandardScaler(), SVC()), "svc__C"
+
+    def picky(estimator, X, y):
+        if estimator.get_params()[name] == 10:
+            raise ValueError("not this one:\n  10")
+        return 0.25
+
+    launch = partial(
+        mscourse.grid_search,
+        estimator,
+        {name: [1, 10]},
+        digits_splits,
+        engines=client,
+        scoring={"accuracy": "accuracy", "picky": picky},
+        rank_by=rank_by,
+        error_score=-7,
+        journal=tmp_path / "journal",
+    )
+    search = launch()
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 5
+    assert "5 failed: ValueError: not this one:\n  10 (metric: picky)" in repr(search)
+    again = launch()
+    assert again.wait(PATIENCE_S)
+    theirs = GridSearchCV(
+        estimator, {name: [1, 10]}, scoring="accuracy", cv=digits_splits.as_cv()[2]
+    ).fit(*digits_splits.as_cv()[:2])
+    for each in (search, again):
+        results = each.results()
+        assert results["mean_test_picky"].tolist() == [0.25, -7]
+        assert results["mean_train_picky"].tolist() == [0.25, -7]
+        np.testing.assert_allclose(
+            results["mean_test_accuracy"], theirs.cv_results_["mean_test_score"], atol=1e-12
+        )
+        failed = next(e for e in each.evaluations() if e.error)
+        assert failed.error_traceback.startswith("Traceback")
+        assert next(iter(failed.test_scores)) == rank_by
+
+
+def test_if_all_metrics_raise_the_error_is_that_of_one(digits_splits, client):
+    def fails(estimator, X, y):
+        raise ValueError("never")
+
+    search = mscourse.grid_search(
+        SVC(), {"C": [1]}, digits_splits, engines=client, scoring={"a": fails, "b": fails}
+    )
+    assert search.wait(PATIENCE_S)
+    assert {e.error for e in search.evaluations()} == {"ValueError: never"}
+    assert np.isnan(search.results()["mean_test_b"]).all()
+    halving = mscourse.halving_search(
+        SVC(), {"C": [1, 2, 3]}, digits_splits, engines=client,
+        scoring={"accuracy": "accuracy", "b": fails},
+    )  # fmt: skip
+    assert halving.wait(PATIENCE_S)
+    assert halving.best(1)[0].validation.mean > 0.5
+    raising = mscourse.grid_search(
+        SVC(), {}, digits_splits, engines=client,
+        scoring={"accuracy": "accuracy", "b": fails}, error_score="raise",
+    )  # fmt: skip
+    with pytest.raises(mscourse.EvaluationError, match=r"never \(metric: b\)"):
+        raising.wait(PATIENCE_S)
+
+
+def test_data_that_are_damaged_are_no_fault_of_a_metric(digits_splits, client):
+    def reads_what_is_gone(estimator, X, y):
+        raise mscourse.DamagedSplitsError("X.npy is gone")
+
+    search = mscourse.grid_search(
+        SVC(), {}, digits_splits, engines=client,
+        scoring={"accuracy": "accuracy", "b": reads_what_is_gone},
+    )  # fmt: skip
+    with pytest.raises(mscourse.DamagedSplitsError, match=r"^On .*: X\.npy is gone$"):
+        search.wait(PATIENCE_S)
+    assert search.n_failed == 0
+
+
 def test_train_scores_can_be_left_out(digits_splits, client):
     search = mscourse.grid_search(
         GaussianNB(), {}, digits_splits, engines=client, return_train_score=False
@@ -583,6 +733,26 @@ def test_a_notebook_watches_one_report_that_is_renewed(digits_splits):
     shown, printed = notebook.cells[0].outputs
     assert "Progress: 100% (15/15)" in shown["data"]["text/html"]
     assert printed["text"] == "True\n"
+
+
+def test_to_watch_ends_when_there_are_no_engines_for_long(monkeypatch):
+    class Alone:
+        _check_engines, n_total, n_done = Run._check_engines, 5, 1
+
+        @property
+        def _scheduler(self):
+            return self
+
+        def wait(self, period_s):
+            return False
+
+        def without_engines(self):
+            return PATIENCE_S + 1, "Start some."
+
+    monkeypatch.setattr("mscourse.running.get_ipython", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    with pytest.raises(mscourse.NoEnginesError, match="Start some"):
+        Run.watch(Alone())
 
 
 def test_to_watch_in_a_terminal_is_to_wait(digits_splits, client):

@@ -28,6 +28,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     TimeSeriesSplit,
 )
+from sklearn.naive_bayes import GaussianNB
 
 import mscourse
 from mscourse import persist
@@ -238,6 +239,29 @@ def test_writing_needs_no_second_copy_of_the_data(tmp_path):
     assert float(done.stdout) < 0.5
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a descriptor is of")
+def test_after_a_power_cut_the_manifest_names_what_is_there(tmp_path, monkeypatch):
+    """The names of files are on the disk when their folder is, and only then."""
+    flushed: list[tuple[str, bool, bool]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir():
+            names = {each.name for each in (tmp_path / "digits").iterdir()}
+            has_data = any(name.startswith("X-") and name.endswith(".npy") for name in names)
+            flushed.append((path.name, has_data, "manifest.json" in names))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    mscourse.persist_cv_splits(np.ones((10, 2)), np.arange(10) % 2, folder=tmp_path, name="digits")
+    assert flushed == [
+        ("digits", True, False),
+        ("digits", True, True),
+        (tmp_path.name, True, True),
+    ]
+
+
 def test_a_dataset_is_replaced_as_a_whole(tmp_path):
     old = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", cv=3)
     X_old, rows_old = old[0].load()[0], old[0].train_indices
@@ -245,7 +269,7 @@ def test_a_dataset_is_replaced_as_a_whole(tmp_path):
     assert len(mscourse.open_splits(tmp_path, "d")) == 4
     assert len(files_below(tmp_path)) == 4  # X, y, rows and the manifest: nothing is left behind
     np.testing.assert_array_equal(X_old, X[rows_old])  # what is open stays readable
-    with pytest.raises(mscourse.SplitsError, match="written anew"):
+    with pytest.raises(mscourse.DamagedSplitsError, match="written anew"):
         pickle.loads(pickle.dumps(old))
     assert len(pickle.loads(pickle.dumps(new))) == 4
 
@@ -313,6 +337,12 @@ def test_splits_are_a_sequence(tmp_path):
     assert splits[-1].index == 4
     with pytest.raises(IndexError, match="5 splits, 0 to 4"):
         splits[5]
+    assert [split.index for split in splits[1:3]] == [1, 2]
+    assert [split.index for split in splits[::-2]] == [4, 2, 0]
+    assert splits[np.int64(1)].index == 1
+    for wrong in ("a", 1.5, None):
+        with pytest.raises(TypeError, match=f"by integers, or taken by slices, not by {wrong!r}"):
+            splits[wrong]
     assert "5 splits of 60 rows, ring" in repr(splits)
     on_disk = sum(path.stat().st_size for path in splits.folder.glob("*.npy"))
     assert splits.n_bytes == on_disk
@@ -446,6 +476,16 @@ def test_damage_is_found_and_named(tmp_path):
     path.unlink()
     with pytest.raises(mscourse.DamagedSplitsError, match="gone"):
         splits[0].load()
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60])
+def test_splits_that_are_deleted_before_an_engine_opens_them(tmp_path, client, timeout_s):
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
+    splits.delete()
+    search = mscourse.grid_search(GaussianNB(), {}, splits, engines=client, timeout_s=timeout_s)
+    with pytest.raises(mscourse.DamagedSplitsError, match=r"On .*no splits in .* any more"):
+        search.wait(20)
+    assert search.n_failed == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": "other"}'])

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from mscourse.checks import check_rows
 from mscourse.errors import ParameterError
 from mscourse.plots.style import (
     GREY,
@@ -77,10 +78,13 @@ def learning_curves(
         If there is nothing to draw, or nothing to extrapolate to.
     """
     now = int(curve.train_sizes[-1])
-    if extrapolate_to is not None and extrapolate_to <= now:
-        raise ParameterError(
-            f"extrapolate_to must be above {now}, the most rows measured; it is {extrapolate_to}."
-        )
+    if extrapolate_to is not None:
+        check_rows("extrapolate_to", extrapolate_to)
+        if extrapolate_to <= now:
+            raise ParameterError(
+                f"extrapolate_to must be above {now}, the most rows measured; it is "
+                f"{extrapolate_to}."
+            )
     tables = _tables(curve)
     ax = axes_or_new(ax)
     sizes = [float(size) for size in curve.train_sizes]

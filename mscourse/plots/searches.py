@@ -50,7 +50,7 @@ _PANEL_HEIGHT_IN = 3.0
 
 
 def parameter_boxplots(
-    evaluations: Sequence[Evaluation], axes: Sequence[Axes] | None = None
+    evaluations: Sequence[Evaluation], axes: Axes | Sequence[Axes] | None = None
 ) -> NDArray[Any]:
     """Draw the test scores against the values of each parameter.
 
@@ -63,7 +63,7 @@ def parameter_boxplots(
     evaluations : sequence of Evaluation
         Failed ones are left out. A candidate that lacks a parameter is left out of its panel.
     axes : sequence of matplotlib.axes.Axes, optional
-        One for each parameter. By default a new figure is made.
+        One for each parameter, in any array. By default a new figure is made.
 
     Returns
     -------
@@ -82,6 +82,7 @@ def parameter_boxplots(
             1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained"
         )
         axes = list(panels[0])
+    axes = list(np.asarray(axes, dtype=object).ravel())  # also of a single one
     if len(axes) != len(names):
         raise ParameterError(
             f"There are {len(names)} parameters ({', '.join(names)}), but {len(axes)} axes."

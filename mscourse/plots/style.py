@@ -14,6 +14,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from mscourse.errors import ParameterError
 from mscourse.evaluation import Params
 from mscourse.results import label
 
@@ -49,6 +50,8 @@ def axes_or_new(ax: Axes | None, size_in: tuple[float, float] = SIZE_IN) -> Axes
     """Take the axes that are given, or make a figure with new ones; put them into our style."""
     if ax is None:
         _, ax = plt.subplots(figsize=size_in, layout="constrained")
+    if not isinstance(ax, Axes):
+        raise ParameterError(f"ax must be axes of matplotlib, or None, not {ax!r}.")
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.set_axisbelow(True)
