@@ -357,13 +357,13 @@ def test_several_metrics_may_be_ranked_in_another_way_later(splits, client, path
 
 def test_an_evaluation_is_on_the_disk_before_it_is_shown(splits, threads, path, monkeypatch):
     flushed_bytes = []
-    flush = module._flush
+    flush = module.flush
 
     def noted(descriptor):
         flush(descriptor)
         flushed_bytes.append(os.fstat(descriptor).st_size)
 
-    monkeypatch.setattr(module, "_flush", noted)
+    monkeypatch.setattr(module, "flush", noted)
     seen = []
     launched = threading.Event()
 
@@ -389,8 +389,8 @@ def test_an_evaluation_is_on_the_disk_before_it_is_shown(splits, threads, path, 
 
 def test_what_ends_together_is_flushed_together(splits, client, path, monkeypatch):
     flushes = []
-    flush = module._flush
-    monkeypatch.setattr(module, "_flush", lambda fd: (flush(fd), flushes.append(1)))
+    flush = module.flush
+    monkeypatch.setattr(module, "flush", lambda fd: (flush(fd), flushes.append(1)))
     grid = {"setting": list(range(700))}
     search = mscourse.grid_search(Marks(), grid, splits, engines=client, journal=path)
     assert search.wait(60)
