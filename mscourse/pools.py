@@ -89,7 +89,15 @@ class _Parcel(list[tuple[Any, ...]]):
 
 
 class Pool(Protocol):
-    """Engines that take batches."""
+    """Engines that take batches.
+
+    Attributes
+    ----------
+    shares_fate : bool
+        Whether the death of one may take along what others were sent: they are mere places then.
+    """
+
+    shares_fate: bool
 
     def engines(self) -> Sequence[EngineId]:
         """List the engines that can be sent work now."""
@@ -207,6 +215,8 @@ class IPyParallelPool:
     controller does not take it back when the connection heals, and it would stay there for nothing,
     so it is told to end. What it answers late is dropped.
     """
+
+    shares_fate = False
 
     def __init__(
         self, client: ipp.Client, targets: Sequence[int] | None = None, *, owned: bool = False
@@ -338,6 +348,8 @@ class _UnlessLate:
 
 class ExecutorPool:
     """The workers of an executor, which it addresses as it likes: engines are mere places."""
+
+    shares_fate = True
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

@@ -264,16 +264,17 @@ class Scheduler:
         for depth in (1, 2):  # first something to do for everyone, then something to wait
             for engine in engines:
                 if len(self._under_way.get(engine, ())) < depth:
-                    tasks = self._next_tasks(engine, engines, ahead=depth == 2)
+                    tasks = self._next_tasks(pool, engine, engines, ahead=depth == 2)
                     if tasks:
                         self._send(pool, engine, tasks)
 
     def _next_tasks(
-        self, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
+        self, pool: Pool, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
     ) -> Sequence[_Task]:
         if self._lost:
             # One by one, and only to idle engines: if one more dies, the culprit is known.
-            return [] if ahead else [self._lost.popleft()]
+            in_company = pool.shares_fate and any(self._under_way.values())
+            return [] if ahead or in_company else [self._lost.popleft()]
         n_waiting = len(self._given_back) + self._source.n_waiting
         if not n_waiting or (ahead and n_waiting < len(engines)):
             return []  # the last ones go to whoever is free first
@@ -377,6 +378,9 @@ class Scheduler:
         batches = self._under_way.pop(batch.engine, [])
         if batch not in batches:
             return  # the other batch of this engine has brought the news
+        if pool.shares_fate:  # what else is under way in that place may be anywhere
+            self._under_way[batch.engine] = [each for each in batches if each is not batch]
+            batches = [batch]
         for task in batches[0].tasks:
             task.n_deaths += 1
         for task in (task for each in batches for task in each.tasks):

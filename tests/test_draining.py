@@ -274,6 +274,8 @@ def test_what_an_engine_that_leaves_dies_of_is_done_again(nodes, items_folder):
 class ScriptedPool:
     """Engines that do nothing by themselves: the test answers for them."""
 
+    shares_fate = False
+
     def __init__(self, *engines):
         self.alive = list(engines)
         self.retired = []

@@ -303,6 +303,56 @@ class _FirstFails(Executor):
         return future
 
 
+def test_who_only_shares_a_worker_with_the_culprit_is_not_given_up():
+    """Dask runs work where it likes, and a worker that dies takes all that it had along."""
+    outcomes = Outcomes()
+    with _OneBoat() as executor:
+        scheduler = Scheduler(double, Queue([(i,) for i in range(8)]), pool_for(executor), outcomes)
+        scheduler.start()
+        assert scheduler.wait(60)
+    failed = [key for key, (_, failure, _) in outcomes.items() if failure is not None]
+    assert failed == [3]
+    assert len(outcomes) == 8
+
+
+class KilledWorker(Exception):  # noqa: N818
+    """Called as Dask's."""
+
+
+class _OneBoat(Executor):
+    """Three places on one worker, which dies of item 3."""
+
+    _max_workers = 3
+
+    def __init__(self):
+        self._aboard: list[tuple[Future, object, tuple]] = []
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._sail)
+        self._thread.start()
+
+    def submit(self, function, /, *args, **kwargs):
+        future: Future = Future()
+        with self._lock:
+            self._aboard.append((future, function, args))
+        return future
+
+    def _sail(self):
+        while not self._is_over.wait(0.05):
+            with self._lock:
+                aboard, self._aboard = self._aboard, []
+            dies = any((3,) in items for _, _, (_, items) in aboard)
+            for future, function, args in aboard:
+                if dies:
+                    future.set_exception(KilledWorker("gone"))
+                else:
+                    future.set_result(function(*args))
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        self._is_over.set()
+        self._thread.join()
+
+
 def test_an_end_that_fails_is_raised_and_not_waited_for():
     """As when a journal cannot be closed, since its disk has gone."""
 
@@ -370,6 +420,8 @@ def test_no_thread_is_left(client):
 
 class SlowNewsPool:
     """An engine that dies while an answer of it is on its way, and another one that joins then."""
+
+    shares_fate = False
 
     def __init__(self):
         self.alive = ["a"]

@@ -238,6 +238,8 @@ class Machine:
     these, so that a skip leaves what is under way as it is; nodes live by the clock.
     """
 
+    shares_fate = False
+
     def __init__(
         self,
         evaluations: Evaluations,
