@@ -281,7 +281,10 @@ def ask_engines(
             "`with mscourse.local_cluster(2) as client:`) and wait for them with "
             "`client.wait_for_engines(2)`."
         )
-    questions = {engine: client[engine].apply_async(function, *args) for engine in engines}
+    questions = {}
+    for engine in engines:
+        with contextlib.suppress(IndexError):  # it has died since it was listed
+            questions[engine] = client[engine].apply_async(function, *args)
     answers: dict[int, Result] = {}
     controller = ControllerWatch(client)
     for engine, question in questions.items():

@@ -239,7 +239,12 @@ def open_journal(
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except (OSError, ValueError) as error:
         raise JournalError(f"The journal {path} cannot be opened: {error}.") from error
-    file = os.fdopen(descriptor, "r+b")
+    try:
+        file = os.fdopen(descriptor, "r+b")
+    except OSError as error:  # such as a pipe, which has no beginning to go back to
+        with contextlib.suppress(OSError):  # it may be closed already
+            os.close(descriptor)
+        raise JournalError(f"The journal {path} is no file that can be written anew.") from error
     try:
         _lock(file, path)
         journal = Journal(path, file, retries_failed=retries_failed)

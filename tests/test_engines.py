@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from helpers import cluster_processes
+from helpers import cluster_processes, wait_until
 
 import mscourse
 from mscourse import engines
@@ -86,6 +86,9 @@ def test_an_engine_that_dies_is_left_out_and_none_is_an_error():
         assert ask_engines(client, os.getpid, targets=[0, 1]) == {1: pids[1]}
         os.kill(pids[1], signal.SIGKILL)
         with pytest.raises(mscourse.NoEnginesError):
+            ask_engines(client, os.getpid, targets=[1])
+        assert wait_until(lambda: not client.ids)
+        with pytest.raises(mscourse.NoEnginesError):  # listed a moment ago, and forgotten by now
             ask_engines(client, os.getpid, targets=[1])
         with pytest.raises(mscourse.NoEnginesError, match="ipcluster engines"):
             mscourse.engine_hosts(client)

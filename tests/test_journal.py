@@ -674,6 +674,12 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(splits, threads, path, conte
         mscourse.read_journal(path)
 
 
+def test_a_pipe_is_no_journal(splits, threads, path):
+    os.mkfifo(path)
+    with pytest.raises(mscourse.JournalError, match="is no file that can be written anew"):
+        mscourse.grid_search(Marks(), GRID, splits, engines=threads, journal=path)
+
+
 @pytest.mark.parametrize("path", ["", 3, None])
 def test_what_cannot_be_a_path_is_refused(path):
     with pytest.raises(mscourse.ParameterError, match="journal must be the path of a file"):
