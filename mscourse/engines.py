@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import ipyparallel as ipp
 import psutil
-from ipyparallel.error import CompositeError, RemoteError
+from ipyparallel.error import CompositeError, NoEnginesRegistered, RemoteError
 from ipyparallel.util import int_keys
 from traitlets.config import Config
 
@@ -283,7 +283,9 @@ def ask_engines(
         )
     questions = {}
     for engine in engines:
-        with contextlib.suppress(IndexError):  # it has died since it was listed
+        with contextlib.suppress(
+            IndexError, NoEnginesRegistered
+        ):  # it has died since it was listed
             questions[engine] = client[engine].apply_async(function, *args)
     answers: dict[int, Result] = {}
     controller = ControllerWatch(client)
