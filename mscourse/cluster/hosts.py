@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # One line for each cluster that a host belongs to: whether its agent lives, and its orders.
 _ASK = f"""\
 {IS_ALIVE}
-for folder in "$HOME"/.mscourse/clusters/*/; do
+for folder in "$HOME"/.mscourse/clusters/*; do
     if [ -e "$folder/{ORDERS}" ]; then
         if is_alive
         then echo "running $(tr -d '\\n' <"$folder/{ORDERS}")"
