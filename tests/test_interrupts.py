@@ -230,7 +230,7 @@ def test_a_cell_that_waits_may_be_interrupted_and_the_next_waits_again(
     with pytest.raises(queue.Empty):
         client.get_shell_msg(timeout=0.5)
     manager.interrupt_kernel()
-    assert reply_to(client, waiting, 5)["ename"] == "KeyboardInterrupt"
+    assert reply_to(client, waiting, 30)["ename"] == "KeyboardInterrupt"
     content = run_cell(client, "assert search.wait() and search.n_done == 30")
     assert content["status"] == "ok", content
     content = run_cell(client, "assert ask_engines(client, os.getpid) == pids")

@@ -24,10 +24,9 @@ PROFILE = "profile"
 ENGINE_CONNECTION = f"{PROFILE}/security/ipcontroller-engine.json"
 CLIENT_CONNECTION = f"{PROFILE}/security/ipcontroller-client.json"
 
-#: For bash: whether the agent lives whose folder is $folder (as it was called, without a slash
-#: at its end); then its number is $pid. After a
-#: reboot, another process may have this number, also the agent of another cluster. A line of any
-#: length is wanted, else ps may cut it.
+#: For bash: whether the agent lives whose folder is $folder, without a slash at its end; then its
+#: number is $pid. After a reboot, another process may have this number, also the agent of another
+#: cluster. A line of any length is wanted, else ps may cut it.
 IS_ALIVE = f"""\
 is_alive() {{
     pid=$(cat "$folder/{LOCK}" 2>/dev/null) && [ -n "$pid" ] &&
