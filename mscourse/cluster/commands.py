@@ -199,21 +199,23 @@ def ssh_master(arguments: argparse.Namespace) -> int:
 def ssh_node(arguments: argparse.Namespace) -> int:
     """Log in to a node, or run a command there in this terminal."""
     manager = manager_of(arguments)
-    node = _node(manager, arguments.name, arguments.node)
+    members = manager.members(arguments.name)
+    node = _node(members, arguments.node)
     options = ["-A"] if arguments.forward_agent else []
     options += ["-t"] if sys.stdin.isatty() else []
     command = manager.ssh.command(node, *options, user=arguments.user)
-    with manager.in_use(manager.members(arguments.name)):
+    with manager.in_use(members):
         return subprocess.run([*command, *arguments.command], check=False).returncode
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a command on all nodes, and show what each says."""
     manager = manager_of(arguments)
-    nodes = _running(manager, arguments.name, arguments.node)
+    members = manager.members(arguments.name)
+    nodes = _running(members, arguments.node)
     script = shlex.join(arguments.command)
     within_s = arguments.timeout
-    with manager.in_use(manager.members(arguments.name)):
+    with manager.in_use(members):
         results = manager.ssh.each(
             nodes, lambda node: manager.ssh.run(node, script, does="it ended", timeout_s=within_s)
         )
@@ -227,8 +229,9 @@ def put(arguments: argparse.Namespace) -> int:
     """Copy files to nodes."""
     manager = manager_of(arguments)
     *sources, target = arguments.paths
-    nodes = _running(manager, arguments.name, arguments.node or MASTER)
-    with manager.in_use(manager.members(arguments.name)):
+    members = manager.members(arguments.name)
+    nodes = _running(members, arguments.node or MASTER)
+    with manager.in_use(members):
         results = manager.ssh.each(
             nodes, lambda node: manager.ssh.rsync(node, sources, target, to_node=True)
         )
@@ -239,8 +242,9 @@ def get(arguments: argparse.Namespace) -> int:
     """Copy files from a node."""
     manager = manager_of(arguments)
     *sources, target = arguments.paths
-    node = _node(manager, arguments.name, arguments.node or MASTER)
-    with manager.in_use(manager.members(arguments.name)):
+    members = manager.members(arguments.name)
+    node = _node(members, arguments.node or MASTER)
+    with manager.in_use(members):
         manager.ssh.rsync(node, sources, target, to_node=False)
     return 0
 
@@ -249,7 +253,7 @@ def logs(arguments: argparse.Namespace) -> int:
     """Show the ends of the logs of a node, or of all."""
     manager = manager_of(arguments)
     services = manager.services(arguments.name)
-    nodes = _running(manager, arguments.name, arguments.node)
+    nodes = _running(manager.members(arguments.name), arguments.node)
     results = manager.ssh.each(nodes, lambda node: services.logs(node, arguments.lines))
     for node, result in results.items():
         print(f"== {node.name}\n{str(result).rstrip()}")
@@ -322,21 +326,22 @@ def _ends_like_ctrl_c() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
 
 
-def _node(manager: Manager, cluster: str, name: str) -> Node:
-    nodes = {node.name: node for node in manager.members(cluster)}
+def _node(members: Sequence[Node], name: str) -> Node:
+    nodes = {node.name: node for node in members}
     if name not in nodes:
-        raise ParameterError(f"There is no {name!r} in {cluster!r}. There are: {', '.join(nodes)}.")
+        cluster, there = members[0].cluster, ", ".join(nodes)
+        raise ParameterError(f"There is no {name!r} in {cluster!r}. There are: {there}.")
     if nodes[name].state != "running":
         raise ClusterError(f"{nodes[name]} is {nodes[name].state}.")
     return nodes[name]
 
 
-def _running(manager: Manager, cluster: str, name: str | None) -> list[Node]:
+def _running(members: Sequence[Node], name: str | None) -> list[Node]:
     if name is not None:
-        return [_node(manager, cluster, name)]
-    nodes = [node for node in manager.members(cluster) if node.state == "running"]
+        return [_node(members, name)]
+    nodes = [node for node in members if node.state == "running"]
     if not nodes:
-        raise ClusterError(f"No node of {cluster!r} is running.")
+        raise ClusterError(f"No node of {members[0].cluster!r} is running.")
     return nodes
 
 
