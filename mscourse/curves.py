@@ -190,8 +190,7 @@ class LearningCurve(Run):
         return plots.score_against_fit_time(self, ax=ax)
 
     def __repr__(self) -> str:
-        errors = results.grouped_errors(self._log)
-        lines = [self._headline(), *self.missing_classes, *errors]
+        lines = [self._headline(), *self.missing_classes, *self._outcome_notes()]
         for number, params in enumerate(self.candidates):
             lines += ["", str(results.plain(params))] if params else [""]
             lines.append("    rows  splits  validation              train")
@@ -263,10 +262,9 @@ class ValidationCurve(Run):
         return plots.validation_curve(self, ax=ax)
 
     def __repr__(self) -> str:
-        errors = results.grouped_errors(self._log)
         table = self.results()
         values = [results.label(value) for value in self.param_range]
-        lines = [self._headline(), *errors, ""]
+        lines = [self._headline(), *self._outcome_notes(), ""]
         lines.append(f"{self.param_name:>8}  splits  validation              train")
         for row, value in enumerate(values):
             lines.append(_line(value, table["test_scores"][row], table["train_scores"][row]))

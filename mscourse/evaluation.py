@@ -51,6 +51,8 @@ class Evaluation:
         Where it ran.
     engine : hashable or None
         The engine, as the client knows it.
+    warnings : tuple of str
+        Type and message of each different warning that the filters of the client let through.
     """
 
     candidate: int
@@ -69,6 +71,7 @@ class Evaluation:
     host: str
     pid: int
     engine: Hashable = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def train_score(self) -> float | None:
@@ -101,6 +104,7 @@ class Outcome(NamedTuple):
     peak_anonymous_bytes: int | None
     host: str
     pid: int
+    warnings: tuple[str, ...] = ()
 
     def ranked_by(self, metric: str) -> Outcome:
         """Put a metric first, if there is one of that name."""

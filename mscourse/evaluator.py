@@ -26,6 +26,7 @@ from mscourse.prefixes import Prefix
 from mscourse.seeds import own_generators, reseed
 from mscourse.split import Split
 from mscourse.splits import Splits
+from mscourse.warned import Filter, caught, current_filters
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Evaluator:
         Names of the persisted metadata that ``fit`` and the scorer are given.
     config : dict
         The configuration of scikit-learn, as the client has it.
+    filters : tuple of Filter
+        The filters of warnings, as the client has them.
     timeout_s : float or None
         How long an evaluation may take.
     prefix_cache_bytes : int
@@ -72,6 +75,7 @@ class Evaluator:
     fit_metadata: tuple[str, ...] = ()
     score_metadata: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=sklearn.get_config)
+    filters: tuple[Filter, ...] = field(default_factory=current_filters)
     timeout_s: float | None = None
     prefix_cache_bytes: int = 0
     scores_by_predictions: bool = False
@@ -118,7 +122,12 @@ class Evaluator:
         watch = footprint.watch()
         error = error_traceback = None
         try:
-            with surroundings.restored(), own_generators, sklearn.config_context(**self.config):
+            with (
+                caught(self.filters) as warned,
+                surroundings.restored(),
+                own_generators,
+                sklearn.config_context(**self.config),
+            ):
                 work.do(params, prefix)
         except DamagedSplitsError:
             raise  # no fault of the candidate: it must not be counted as its failure
@@ -145,6 +154,7 @@ class Evaluator:
             peak_anonymous_bytes=peak_bytes,
             host=host,
             pid=pid,
+            warnings=tuple(warned),
         )
 
     def unfitted(self, params: Params) -> Any:

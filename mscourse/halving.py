@@ -228,22 +228,31 @@ class HalvingSearch(Search):
 
     def _ranking(self, n_top: int = TOP_SHOWN) -> Ranking:
         done = self._log.columns()
-        top = len(self._ladder.steps) - 1
-        ranked, unranked = [], []
-        for candidate, rung, rows in self._highest_rungs(done):
+        scores = next(iter(done.test_scores.values()))
+        # All are sorted, of which there may be many thousands, and only the shown ones summed up.
+        with np.errstate(invalid="ignore", over="ignore"):  # of scores without end
+            places = [
+                (
+                    (-rung, -len(rows), results.nan_last(-float(scores[rows].mean()))),
+                    (candidate, rung, rows),
+                )
+                for candidate, rung, rows in self._highest_rungs(done)
+            ]
+        places.sort(key=lambda place: place[0])
+        complete = (1 - len(self._ladder.steps), -self.n_splits)
+        ranked = [each for key, each in places if key[:2] == complete]
+        unranked = [each for key, each in places if key[:2] != complete]
+
+        def score(candidate: int, rung: int, rows: NDArray[np.intp]) -> results.CandidateScore:
             params = self._ladder.params(self.candidates[candidate], rung)
             where = f"rung {rung}, {self._ladder.show(rung)}"
-            score = results.candidate_score(params, self.n_splits, done.take(rows), where)
-            if rung == top and score.n_done == self.n_splits:
-                ranked.append(score)
-            else:
-                unranked.append((rung, score))
-        ranked.sort(key=lambda score: results.nan_last(-score.validation.mean))
-        unranked.sort(
-            key=lambda at: (-at[0], -at[1].n_done, results.nan_last(-at[1].validation.mean))
+            return results.candidate_score(params, self.n_splits, done.take(rows), where)
+
+        return Ranking(
+            [score(*each) for each in ranked[:n_top]],
+            [score(*each) for each in unranked[:n_top]],
+            max(0, len(ranked) - n_top) + max(0, len(unranked) - n_top),
         )
-        n_more = max(0, len(ranked) - n_top) + max(0, len(unranked) - n_top)
-        return Ranking(ranked[:n_top], [score for _, score in unranked[:n_top]], n_more)
 
     def _highest_rungs(self, done: Columns) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
         """Give each candidate's highest rung that is complete, and the rows of what is done there.

@@ -218,9 +218,8 @@ class Search(Run):
         """Say what a report says below its headline."""
         ranking, *others = self._log.metrics
         named = [f"Ranked by {ranking}; also {', '.join(others)}"] if others else []
-        errors = results.grouped_errors(self._log)
         notes = [*self._state_notes(), *named, *self._callback_notes(), *self._journal_notes()]
-        return [*notes, *errors]
+        return [*notes, *self._outcome_notes()]
 
     def _bar_facts(self) -> dict[str, Any]:
         best = self.best(1)

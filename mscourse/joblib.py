@@ -16,16 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import pickle
 import shutil
-import sys
 import tempfile
 import threading
-import traceback
-import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +33,8 @@ import numpy as np
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, SequentialBackend
 from numpy.typing import NDArray
 
-from mscourse.errors import ClusterError, ParameterError
+from mscourse.errors import ParameterError
+from mscourse.joblibtask import EngineWarning, echo, itself, map_array, read_outcome, run_task
 from mscourse.pools import EngineId, Engines, pool_for
 from mscourse.scheduler import Scheduler
 from mscourse.source import Ended, Item
@@ -133,7 +130,7 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         if ensure_ready:
             self.start_call()
 
-    def _end_call(self) -> Sequence[_Warning]:
+    def _end_call(self) -> Sequence[EngineWarning]:
         call, self._call = self._call, None
         if call is None:
             return []
@@ -160,7 +157,7 @@ class _Call:
     """One call of a `joblib.Parallel`: its tasks, its scheduler, and its files."""
 
     def __init__(self, engines: Engines, arrays: _Arrays) -> None:
-        self.warned: list[_Warning] = []
+        self.warned: list[EngineWarning] = []
         self._arrays = arrays
         self._feed = _Feed()
         self._futures: dict[int, Future[Any]] = {}
@@ -204,9 +201,9 @@ class _Call:
     def _take_in_one(
         self, item: Item, value: bytes | None, failure: str | None, engine: EngineId
     ) -> None:
-        outcome = _read(value, failure, engine)
+        outcome = read_outcome(value, failure, engine)
         # Before somebody who waits goes on.
-        self.warned += [*outcome.warned, *_echo(outcome.printed)]
+        self.warned += [*outcome.warned, *echo(outcome.printed)]
         with self._lock:
             future = self._futures.pop(item[0])
         if outcome.error is None:
@@ -343,119 +340,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 
     def reducer_override(self, value: Any) -> Any:
         if id(value) in self._arrays.stand_ins:
-            return _itself, (self._arrays.stand_ins[id(value)],)
+            return itself, (self._arrays.stand_ins[id(value)],)
         if self._arrays.is_large(value):
-            return _map_array, (self._arrays.hold(value, self.files),)
+            return map_array, (self._arrays.hold(value, self.files),)
         return super().reducer_override(value)
-
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-def _map_array(path: Path) -> NDArray[Any]:
-    """Open an array. Runs on an engine.
-
-    Copy-on-write, as persisted splits are: an estimator that writes into its input harms nobody.
-    """
-    array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    return array
-
-
-@dataclass(frozen=True)
-class _Warning:
-    """A warning on its way from an engine."""
-
-    message: Warning | str
-    category: type[Warning]
-    filename: str
-    lineno: int
-
-    def repeat(self) -> None:
-        """Warn of the same here; what is filtered as often said is so in the place it was said."""
-        registry = _warned_before.setdefault(self.filename, {})
-        warnings.warn_explicit(
-            self.message, self.category, self.filename, self.lineno, registry=registry
-        )
-
-
-# What Python keeps in each module, for those whose code ran on an engine.
-_warned_before: dict[str, dict[Any, Any]] = {}
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What came of a batch of joblib's."""
-
-    result: Any = None
-    error: Exception | None = None
-    printed: str = ""
-    warned: Sequence[_Warning] = ()
-
-
-def _read(value: bytes | None, failure: str | None, engine: EngineId) -> _Outcome:
-    """Read what an engine has returned, or make an error of it."""
-    if value is None:
-        return _Outcome(error=ClusterError(str(failure)))
-    try:
-        outcome: _Outcome = pickle.loads(value)
-    except Exception as error:  # noqa: BLE001  # it is raised where somebody waits
-        error.add_note(f"This is raised by reading what engine {engine} has returned.")
-        return _Outcome(error=error)
-    return outcome
-
-
-def _echo(printed: str) -> Sequence[_Warning]:
-    """Print what tasks have printed; if that fails, it is no error of theirs but a warning."""
-    try:
-        if printed:
-            sys.stdout.write(printed)
-    except Exception as error:  # noqa: BLE001  # whatever stands there for the standard output
-        message = f"What tasks have printed cannot be printed here: {error}"
-        return [_Warning(message, RuntimeWarning, __file__, 0)]
-    return []
-
-
-def run_task(number: int, payload: bytes) -> bytes:
-    """Run a batch of joblib's; pickle what came of it. Runs on an engine."""
-    error: Exception | None = None
-    result = None
-    with _listening() as (printed, caught):
-        try:
-            result = cloudpickle.loads(payload)()
-        except Exception as raised:  # noqa: BLE001  # whatever it is, it is raised at the client
-            raised.add_note(f"On an engine:\n{traceback.format_exc()}")
-            error = raised
-    warned = [_Warning(w.message, w.category, w.filename, w.lineno) for w in caught]
-    try:
-        return _dumps(_Outcome(result, error, printed.getvalue(), warned))
-    except Exception:  # noqa: BLE001  # something is of a kind that cannot travel
-        plain = [_Warning(str(w.message), UserWarning, w.filename, w.lineno) for w in warned]
-        why = "".join(traceback.format_exception(error)) if error else traceback.format_exc()
-        return _dumps(_Outcome(None, RuntimeError(why), printed.getvalue(), plain))
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[tuple[io.StringIO, list[warnings.WarningMessage]]]:
-    """Catch what is printed and warned of, if that can be told from what other threads say.
-
-    Threads of an executor in this very process are heard anyway.
-    """
-    printed = io.StringIO()
-    if threading.current_thread() is not threading.main_thread():
-        yield printed, []
-        return
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(printed):
-        yield printed, caught
-
-
-def _dumps(value: object) -> bytes:
-    """Pickle by the fast means, unless something can be pickled by value only."""
-    try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001  # each type has an error of its own for it
-        pickled: bytes = cloudpickle.dumps(value)
-        return pickled
 
 
 joblib.register_parallel_backend(NAME, EnginesBackend)

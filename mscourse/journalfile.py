@@ -212,6 +212,7 @@ def as_entry(parsed: Mapping[str, Any]) -> Entry:
         peak_anonymous_bytes=None if peak_bytes is None else _count(peak_bytes),
         host=_check(parsed["host"], str),
         pid=_count(parsed["pid"]),
+        warnings=tuple(_check(each, str) for each in _check(parsed.get("warnings", []), list)),
     )
     if engine is not None and not isinstance(engine, int | str):
         raise TypeError
@@ -254,6 +255,8 @@ def evaluation_line(params: str, split: int, outcome: Outcome, engine: Hashable)
         "error": outcome.error,
         "traceback": outcome.error_traceback,
     }
+    if outcome.warnings:  # most have none
+        content["warnings"] = outcome.warnings
     return _sealed(f'{{"params": {params}, {json.dumps(content)[1:]}')
 
 

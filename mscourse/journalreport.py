@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mscourse.errors import JournalError
 from mscourse.identity import as_shown
 from mscourse.journalfile import Content, Entry, checked_path, entries
-from mscourse.results import Mean
+from mscourse.results import MOST_ERRORS_SHOWN, Mean
 
 _N_TOP = 5
 
@@ -64,8 +64,8 @@ class JournalReport:
         The best candidates, among those with the most rows and splits.
     latest_s : float or None
         When the latest evaluation began, in seconds since the epoch.
-    errors : dict of str to int
-        How often which error came.
+    errors, warnings : dict of str to int
+        How often which error came, and which warning: the first line of each.
     damage : str or None
         What of it cannot be read.
     """
@@ -78,6 +78,7 @@ class JournalReport:
     leaders: list[Standing]
     latest_s: float | None
     errors: Mapping[str, int]
+    warnings: Mapping[str, int]
     damage: str | None
 
     def __str__(self) -> str:
@@ -91,7 +92,7 @@ class JournalReport:
         if self.latest_s is not None:
             ago = tqdm.format_interval(max(0.0, time.time() - self.latest_s))
             lines.append(f"The latest began {ago} ago.")
-        lines += [f"{n} failed: {error}" for error, n in self.errors.items()]
+        lines += _counted("failed", self.errors) + _counted("warned", self.warnings)
         if self.damage:
             lines.append(f"Damaged: {self.damage}. These evaluations are run again.")
         for rank, each in enumerate(self.leaders, start=1):
@@ -103,6 +104,14 @@ class JournalReport:
             where = f"{splits}, {each.n_train} rows"
             lines.append(f"\nRank {rank}: validation: {each.test} on {where}:\n {shown}")
         return "\n".join(lines)
+
+
+def _counted(did: str, counts: Mapping[str, int]) -> list[str]:
+    most = Counter(counts).most_common()
+    lines = [f"{n} {did}: {text}" for text, n in most[:MOST_ERRORS_SHOWN]]
+    if others := most[MOST_ERRORS_SHOWN:]:
+        lines.append(f"{sum(n for _, n in others)} {did}: with {len(others)} other messages")
+    return lines
 
 
 def read_journal(path: str | Path) -> JournalReport:
@@ -149,36 +158,48 @@ def report_on(file: IO[bytes], path: Path) -> JournalReport:
         if known is None or known.outcome.error is not None:
             evaluations[place] = entry
     content.n_torn_bytes = 0  # a line that is being written
-    errors: dict[str, int] = defaultdict(int)
+    errors: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
     for entry in evaluations.values():
         if entry.outcome.error is not None:
             errors[entry.outcome.error.partition("\n")[0]] += 1
+        warnings.update({text.partition("\n")[0] for text in entry.outcome.warnings})
     starts = [entry.outcome.started_at_s for entry in evaluations.values()]
     known_starts = [start for start in starts if not math.isnan(start)]
     return JournalReport(
         path=path,
         n_done=len(evaluations),
-        n_failed=sum(errors.values()),
+        n_failed=errors.total(),
         n_total=content.sessions[-1]["n_total"] if content.sessions else None,
         n_launches=len(content.sessions),
         leaders=_leaders(evaluations),
         latest_s=max(known_starts, default=None),
         errors=errors,
+        warnings=warnings,
         damage=content.damage(),
     )
+
+
+def _ranking_metric(entries: Iterable[Entry]) -> str | None:
+    """Name the metric that comes first, from the first entry that has all of them."""
+    succeeded = (entry.outcome for entry in entries if entry.outcome.error is None)
+    return next((outcome.metrics[0] for outcome in succeeded), None)
 
 
 def _leaders(evaluations: Mapping[tuple[str, int, int], Entry]) -> list[Standing]:
     """Rank candidates by their mean test score where they have the most rows, best first."""
     by_candidate: dict[str, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
+    metric = _ranking_metric(reversed(evaluations.values()))
     for (params, _, n_train), entry in evaluations.items():
-        if entry.outcome.error is None:
+        if metric in entry.outcome.metrics:  # of several, another one may have failed
             by_candidate[params][n_train].append(entry)
     standings = []
     for by_rows in by_candidate.values():
         n_train = max(by_rows)
         chosen = [e for n, each in by_rows.items() if n >= _AS_MANY * n_train for e in each]
-        scores = [entry.outcome.test_scores[0] for entry in chosen]
+        scores = [
+            entry.outcome.test_scores[entry.outcome.metrics.index(metric)] for entry in chosen
+        ]
         standings.append(Standing(chosen[0].params, n_train, Mean.of(scores), len(scores)))
     if not standings:
         return []

@@ -96,6 +96,8 @@ class Log:
         self._places: list[tuple[str, int, Hashable]] = []
         self._errors: dict[int, tuple[str, str | None]] = {}
         self._known_errors: dict[tuple[str, str | None], tuple[str, str | None]] = {}
+        self._warnings: dict[int, tuple[str, ...]] = {}
+        self._known_warnings: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._own_params: dict[int, Params] = {}
         self._planned_metrics = tuple(metrics)
         self._metrics: tuple[str, ...] = ()  # as they came, once one has succeeded
@@ -132,6 +134,9 @@ class Log:
                     self._note_metrics(self._planned_metrics)
             elif outcome.metrics != self._metrics:
                 self._note_metrics(outcome.metrics)
+            if outcome.warnings:
+                told = outcome.warnings
+                self._warnings[row] = self._known_warnings.setdefault(told, told)
             if params is not None:
                 self._own_params[row] = params
             place = outcome.host, outcome.pid, engine
@@ -204,6 +209,11 @@ class Log:
         with self._lock:
             return [(row, error) for row, (error, _) in self._errors.items()]
 
+    def warnings(self) -> list[tuple[int, str]]:
+        """List the row and the text of each warning."""
+        with self._lock:
+            return [(row, text) for row, texts in self._warnings.items() for text in texts]
+
     def record(self, row: int) -> Evaluation:
         """Make the record of one evaluation."""
         with self._lock:  # the latest may be there in some columns and not yet in others
@@ -230,6 +240,7 @@ class Log:
                 host=host,
                 pid=pid,
                 engine=engine,
+                warnings=self._warnings.get(row, ()),
             )
 
     def _scores(self, columns: Mapping[str, array[float]], row: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mscourse.evaluation import Params
 from mscourse.log import Columns, Log
 
-#: Of errors that differ, so many are told: each may have a number of its own in its message.
+#: Of errors that differ, and of warnings, so many are told: each may have a number of its own in
+#: its message.
 MOST_ERRORS_SHOWN = 5
 
 
@@ -224,19 +225,32 @@ def _column_dtype(values: list[Any]) -> Any:
 
 def grouped_errors(log: Log) -> list[str]:
     """Say what failed, one line for each different error, the most frequent ones only."""
+    return _grouped(log, log.errors(), "failed", "errors")
+
+
+def grouped_warnings(log: Log) -> list[str]:
+    """Say who warned of what, one line for each different warning, the most frequent ones only.
+
+    The first line of a warning stands for it: what follows is advice.
+    """
+    shortened = ((row, text.partition("\n")[0]) for row, text in log.warnings())
+    return _grouped(log, dict.fromkeys(shortened), "warned", "warnings")
+
+
+def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, others: str) -> list[str]:
     first: dict[str, int] = {}
     counts: Counter[str] = Counter()
-    for row, error in log.errors():
-        first.setdefault(error, row)
-        counts[error] += 1
+    for row, text in texts:
+        first.setdefault(text, row)
+        counts[text] += 1
     lines = []
-    for error, n in counts.most_common(MOST_ERRORS_SHOWN):
-        where = log.record(first[error])
-        lines.append(f"{n} failed: {error} (first: split {where.split} of {plain(where.params)})")
-        del counts[error]
+    for text, n in counts.most_common(MOST_ERRORS_SHOWN):
+        where = log.record(first[text])
+        lines.append(f"{n} {did}: {text} (first: split {where.split} of {plain(where.params)})")
+        del counts[text]
     if counts:
-        others = f"{len(counts)} other errors, which `to_frame` has"
-        lines.append(f"{counts.total()} failed: with {others}")
+        n_others = f"{len(counts)} other {others}"
+        lines.append(f"{counts.total()} {did}: with {n_others}, which `to_frame` has")
     return lines
 
 

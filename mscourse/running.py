@@ -176,6 +176,13 @@ class Run:
         bool
             True if all evaluations are done; False if the time is up or they were aborted.
 
+        Warns
+        -----
+        RuntimeWarning
+            At the end, if evaluations have warned: a line for each different warning. What the
+            filters of this process ignored at the launch is not told, and what they made an error
+            of was one there.
+
         Raises
         ------
         ParameterError
@@ -217,8 +224,13 @@ class Run:
                 f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
                 f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
             )
-        for line in self._callback_notes():
-            warnings.warn(line, RuntimeWarning, stacklevel=2)
+        if over:
+            warned = results.grouped_warnings(self._log)
+            for line in [
+                *self._callback_notes(),
+                *(f"Of {self.n_done} evaluations {each}" for each in warned),
+            ]:
+                warnings.warn(line, RuntimeWarning, stacklevel=2)
         return over and not self._aborted
 
     def _check_engines(self, patience_s: float, *, warn: bool) -> bool:
@@ -350,6 +362,10 @@ class Run:
             f"on_evaluation has raised {n} times: {error}"
             for error, n in self._callback_errors.most_common(results.MOST_ERRORS_SHOWN)
         ]
+
+    def _outcome_notes(self) -> list[str]:
+        """Say which evaluations failed, and what the others warned of."""
+        return [*results.grouped_errors(self._log), *results.grouped_warnings(self._log)]
 
     def _journal_notes(self) -> list[str]:
         """Say what the journal has brought, and what of it is lost."""

@@ -1,8 +1,8 @@
 """Leave a process as an evaluation found it, whatever the evaluation did to it.
 
-What comes next in the same engine must not depend on what came before. The random generators have
-a module of their own, `mscourse.seeds`. Environment variables, signals and attributes of modules
-are left to the estimators.
+What comes next in the same engine must not depend on what came before. The random generators and
+the filters of warnings have modules of their own, `mscourse.seeds` and `mscourse.warned`.
+Environment variables, signals and attributes of modules are left to the estimators.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,13 +18,13 @@ import numpy as np
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put back the working folder, numpy's handling of errors, and the filters of warnings."""
+    """Put back the working folder and numpy's handling of errors."""
     if threading.current_thread() is not threading.main_thread():
         yield  # they are those of other threads too, to whom they may matter now
         return
     folder = _working_folder()
     try:
-        with np.errstate(), warnings.catch_warnings():
+        with np.errstate():
             yield
     finally:
         if folder is not None and _working_folder() != folder:

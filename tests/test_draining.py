@@ -18,8 +18,9 @@ from helpers import wait_until
 from sklearn.svm import SVC
 
 import mscourse
+from mscourse.batch import BatchReport, run_batch
 from mscourse.draining import NODE_FOLDER_VARIABLE, busy_engines, drain, is_draining, working
-from mscourse.pools import BatchReport, ExecutorPool, IPyParallelPool, run_batch
+from mscourse.pools import ExecutorPool, IPyParallelPool
 from mscourse.scheduler import Scheduler
 from mscourse.source import Queue
 

@@ -18,7 +18,8 @@ from joblib.externals import loky
 
 import mscourse
 from mscourse import scheduler as module
-from mscourse.pools import BatchReport, _Parcel, pool_for, run_batch
+from mscourse.batch import BatchReport, Parcel, run_batch
+from mscourse.pools import pool_for
 from mscourse.scheduler import MOST_DEATHS, Scheduler
 from mscourse.source import Queue
 
@@ -132,9 +133,9 @@ def test_what_only_this_script_has_travels_as_a_part_of_an_item(engines):
 
 def test_what_items_share_travels_once():
     shared = {"C": 1.0}
-    one, other = pickle.loads(pickle.dumps(_Parcel([(0, shared), (1, shared)])))
+    one, other = pickle.loads(pickle.dumps(Parcel([(0, shared), (1, shared)])))
     assert one[1] is other[1]
-    text = pickle.dumps(_Parcel([(0, {"C": 1.0, "kernel": "rbf"})] * 100))
+    text = pickle.dumps(Parcel([(0, {"C": 1.0, "kernel": "rbf"})] * 100))
     assert len(text) < 1000
 
 
@@ -543,6 +544,34 @@ def test_to_wait_on_an_engine_that_dies_is_no_guilt(n_deaths):
     failed = [key for key, (_, failure, _) in outcomes.items() if failure is not None]
     assert failed == ([] if n_deaths < 3 else [1])
     assert len(outcomes) == 2
+
+
+class BusyPool(SlowNewsPool):
+    """An engine that is quick with its first item, and hangs when it gets many."""
+
+    def send(self, engine, function, items):
+        if engine == "b" or len(items) > 1:
+            return super().send(engine, function, items)
+        future = Future()
+        self.sent.append((engine, items, future))
+        future.set_result(BatchReport([(2 * items[0][0], None)], 0.01))
+        return future
+
+
+def test_only_what_was_running_on_a_dead_engine_travels_alone():
+    pool, outcomes = BusyPool(), Outcomes()
+    scheduler = Scheduler(double, Queue([(x,) for x in range(200)]), nullcontext(pool), outcomes)
+    scheduler.start()
+    assert wait_until(lambda: [len(items) > 1 for _, items, _ in pool.sent][-2:] == [True, True])
+    running, waiting = pool.sent[-2:]
+    running[2].set_exception(ConnectionError("the engine has died"))
+    assert scheduler.wait(10)
+    assert outcomes.values_of(200) == [2 * x for x in range(200)]
+    sent_to_b = [items for engine, items, _ in pool.sent if engine == "b"]
+    alone = [items[0] for items in sent_to_b if len(items) == 1]
+    together = [item for items in sent_to_b if len(items) > 1 for item in items]
+    assert set(running[1]) <= set(alone)
+    assert set(waiting[1]) <= set(together)
 
 
 def test_the_last_items_wait_for_an_engine():

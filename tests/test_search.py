@@ -642,6 +642,10 @@ def test_a_metric_that_raises_leaves_the_others(digits_splits, client, tmp_path,
         failed = next(e for e in each.evaluations() if e.error)
         assert failed.error_traceback.startswith("Traceback")
         assert next(iter(failed.test_scores)) == rank_by
+    leaders = mscourse.read_journal(tmp_path / "journal").leaders
+    assert [each.params for each in leaders] == [
+        each.params for each in search.best(2) if rank_by == "accuracy" or each.params[name] == 1
+    ]
 
 
 def test_if_all_metrics_raise_the_error_is_that_of_one(digits_splits, client):

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mscourse.batch import BatchReport
 from mscourse.errors import ParameterError
-from mscourse.pools import BatchReport, EngineId, Future
+from mscourse.pools import EngineId, Future
 from mscourse.scheduler import _LOOK_FOR_ENGINES_S
 from mscourse.source import Ended, Item
 
