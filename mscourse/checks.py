@@ -5,14 +5,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
-import psutil
 from sklearn import get_config
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import get_tags
@@ -23,9 +21,6 @@ from mscourse.evaluation import SINGLE_METRIC, Params
 from mscourse.evaluator import Evaluator
 from mscourse.given import is_integer
 from mscourse.splits import Splits
-
-# How much of a host's memory its engines may use together for what candidates share.
-_PREFIX_PART = 0.25
 
 # scikit-learn takes seeds below this.
 _SEEDS_END = 2**32
@@ -64,15 +59,13 @@ def checked_evaluator(
         raise ParameterError(
             f"timeout_s must be a positive number of seconds, or None, not {timeout_s!r}."
         )
-    if prefix_cache_bytes is None:
-        # An engine cannot know how many others its host has: usually one for each core.
-        total_bytes = psutil.virtual_memory().total
-        prefix_cache_bytes = int(_PREFIX_PART * total_bytes / (os.cpu_count() or 1))
-    elif not (_is_number(prefix_cache_bytes) and 0 <= prefix_cache_bytes < math.inf):
-        raise ParameterError(
-            "prefix_cache_bytes must be a number of bytes, 0 to share nothing, or None, not "
-            f"{prefix_cache_bytes!r}."
-        )
+    if prefix_cache_bytes is not None:
+        if not (_is_number(prefix_cache_bytes) and 0 <= prefix_cache_bytes < math.inf):
+            raise ParameterError(
+                "prefix_cache_bytes must be a number of bytes, 0 to share nothing, or None, not "
+                f"{prefix_cache_bytes!r}."
+            )
+        prefix_cache_bytes = int(prefix_cache_bytes)
     scorer, metrics = checked_scorers(estimator, scoring, rank_by)
     fit_metadata, score_metadata = _routed_metadata(estimator, scorer, splits)
     return Evaluator(
@@ -87,7 +80,7 @@ def checked_evaluator(
         score_metadata=score_metadata,
         config=get_config(),
         timeout_s=timeout_s,
-        prefix_cache_bytes=int(prefix_cache_bytes),
+        prefix_cache_bytes=prefix_cache_bytes,
         scores_by_predictions=_scores_by_predictions(scoring),
     )
 

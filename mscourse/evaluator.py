@@ -58,8 +58,8 @@ class Evaluator:
         The filters of warnings, as the client has them.
     timeout_s : float or None
         How long an evaluation may take.
-    prefix_cache_bytes : int
-        How much an engine may keep of what candidates share.
+    prefix_cache_bytes : int or None
+        How much an engine may keep of what candidates share. None leaves it to the engine.
     scores_by_predictions : bool
         Whether the scorer sees only what the estimator predicts, so that it may be given the last
         steps of a pipeline with transformed data.
@@ -77,7 +77,7 @@ class Evaluator:
     config: Mapping[str, Any] = field(default_factory=sklearn.get_config)
     filters: tuple[Filter, ...] = field(default_factory=current_filters)
     timeout_s: float | None = None
-    prefix_cache_bytes: int = 0
+    prefix_cache_bytes: int | None = 0
     scores_by_predictions: bool = False
     _latest: tuple[Params | None, bytes] = field(
         default=(None, b""), init=False, repr=False, compare=False

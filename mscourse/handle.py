@@ -390,5 +390,5 @@ class CandidateSearch(Search):
 def _prefixes(evaluator: Evaluator) -> Prefixes | None:
     """Give what tells which candidates share a prefix, if they may."""
     estimator = evaluator.estimator
-    may_share = evaluator.prefix_cache_bytes > 0 and not evaluator.fit_metadata
+    may_share = evaluator.prefix_cache_bytes != 0 and not evaluator.fit_metadata
     return Prefixes(estimator) if may_share and can_share(estimator) else None

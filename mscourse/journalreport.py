@@ -189,7 +189,7 @@ def _ranking_metric(entries: Iterable[Entry]) -> str | None:
 def _leaders(evaluations: Mapping[tuple[str, int, int], Entry]) -> list[Standing]:
     """Rank candidates by their mean test score where they have the most rows, best first."""
     by_candidate: dict[str, dict[int, list[Entry]]] = defaultdict(lambda: defaultdict(list))
-    metric = _ranking_metric(reversed(evaluations.values()))
+    metric = _ranking_metric(reversed(list(evaluations.values())))
     for (params, _, n_train), entry in evaluations.items():
         if metric in entry.outcome.metrics:  # of several, another one may have failed
             by_candidate[params][n_train].append(entry)

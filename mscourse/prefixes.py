@@ -13,6 +13,8 @@ evaluations that share one follow each other.
 
 from __future__ import annotations
 
+import functools
+import os
 import secrets
 import sys
 import threading
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import psutil
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
@@ -36,6 +39,9 @@ Prefix: TypeAlias = tuple[tuple[int, Key], ...]
 # A search that is over sends no word of it to the engines; they find out by themselves.
 _FORGET_AFTER_S = 30.0
 _LOOK_S = 3.0
+
+# How much of a host's memory its engines may use together, unless they are told.
+_HOST_PART = 0.25
 
 # Keeps the seeds of a prefix apart from those of an evaluation.
 _PREFIX = -1
@@ -128,7 +134,7 @@ class Budget(Protocol):
     def seed(self) -> int: ...
 
     @property
-    def prefix_cache_bytes(self) -> int: ...
+    def prefix_cache_bytes(self) -> int | None: ...
 
 
 @dataclass
@@ -234,9 +240,18 @@ def fitted(
             level = _Level(place, depth, key, head, _read_only(fit_data), {})
         levels.append(level)
         X, from_depth = level.fit_data, depth
-    is_kept = sum(level.n_bytes for level in levels) <= budget.prefix_cache_bytes
+    budget_bytes = budget.prefix_cache_bytes
+    if budget_bytes is None:
+        budget_bytes = _default_budget_bytes()
+    is_kept = sum(level.n_bytes for level in levels) <= budget_bytes
     _latest.levels = levels if is_kept else []
-    return Shared(tuple(levels), budget.prefix_cache_bytes if is_kept else 0)
+    return Shared(tuple(levels), budget_bytes if is_kept else 0)
+
+
+@functools.cache
+def _default_budget_bytes() -> int:
+    """Divide a part of this host's memory by its cores: of its engines there is one for each."""
+    return int(_HOST_PART * psutil.virtual_memory().total / (os.cpu_count() or 1))
 
 
 def release() -> None:

@@ -85,8 +85,9 @@ def grid_search(
     prefix_cache_bytes : int, optional
         Candidates of a `sklearn.pipeline.Pipeline` that agree on its first steps share them on each
         split, fitted, and the data transformed by them, as long as an engine keeps no more than
-        this. By default a quarter of the memory, divided by the cores; 0 shares nothing. Steps that
-        draw random numbers, and have no ``random_state``, have other luck if they are shared.
+        this. By default a quarter of its host's memory, divided by the host's cores; 0 shares
+        nothing. Steps that draw random numbers, and have no ``random_state``, have other luck if
+        they are shared.
     on_evaluation : callable, optional
         Called with each `Evaluation` that is done, from another thread. It should be quick. What it
         raises does not end the search: the report tells of it, and `Search.wait` warns.

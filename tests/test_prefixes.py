@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +155,27 @@ def test_without_a_budget_everything_is_fitted_each_time(splits, tmp_path, clien
         )
         assert search.wait(PATIENCE_S)
         assert len(list(tmp_path.glob("1.0-*"))) - before == 6
+
+
+def test_by_default_each_host_goes_by_its_own_memory(splits, tmp_path, monkeypatch):
+    pipeline = Pipeline([("count", Counting(tmp_path)), ("nb", GaussianNB())])
+    grid = {"nb__var_smoothing": [1e-9, 1e-3]}
+    n_fits = []
+    with ThreadPoolExecutor(1) as engine:
+        for total_bytes in (2**40, 4):
+            before = len(list(tmp_path.glob("1.0-*")))
+            launched = threading.Event()
+            engine.submit(launched.wait)
+            search = mscourse.grid_search(pipeline, grid, splits, engines=engine)
+            # As if the engine were on a host of that size, and the client were not.
+            memory = SimpleNamespace(total=total_bytes)
+            monkeypatch.setattr(prefixes.psutil, "virtual_memory", lambda memory=memory: memory)
+            prefixes._default_budget_bytes.cache_clear()
+            launched.set()
+            assert search.wait(PATIENCE_S)
+            n_fits.append(len(list(tmp_path.glob("1.0-*"))) - before)
+    prefixes._default_budget_bytes.cache_clear()
+    assert n_fits == [3, 6]
 
 
 def test_an_estimator_that_writes_into_its_input_harms_nobody(splits, client):
