@@ -28,6 +28,9 @@ _ABSENT = "nothing"
 _HASHES = ("code", "hash", "sha256")
 _HASH_SHOWN = 6
 
+# Integers from here on are written in another way.
+_LARGE = 2**1024
+
 # A description longer than this is cut where people see it.
 _MOST_SHOWN = 60
 
@@ -44,22 +47,34 @@ def described(value: Any) -> Any:
     ParameterError
         If there is no telling it from others.
     """
+    try:
+        return _described(value)
+    except RecursionError as error:
+        raise ParameterError(
+            f"A journal cannot tell one {type(value).__name__} from others: it holds itself, or is "
+            "nested very deeply. Use a value, or a function, that is and does not."
+        ) from error
+
+
+def _described(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, int) and not -_LARGE < value < _LARGE:
+        return {"int": hex(value)}  # JSON would have it in decimals, which takes long or is refused
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, list):
-        return [described(each) for each in value]
+        return [_described(each) for each in value]
     if isinstance(value, tuple):
-        return {"tuple": [described(each) for each in value]}
+        return {"tuple": [_described(each) for each in value]}
     if isinstance(value, dict):
-        return {"dict": [[described(key), described(each)] for key, each in value.items()]}
+        return {"dict": [[_described(key), _described(each)] for key, each in value.items()]}
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return {"array": value.dtype.str, "shape": value.shape, "sha256": _array_hash(value)}
     if isinstance(value, partial):
-        return {"partial": described([value.func, value.args, value.keywords])}
+        return {"partial": _described([value.func, value.args, value.keywords])}
     if isinstance(value, type):
         return {"class": _name(value)}
     if callable(value) and hasattr(value, "__qualname__"):
@@ -68,7 +83,7 @@ def described(value: Any) -> Any:
         params = value.get_params(deep=False)
         return {
             "estimator": _name(type(value)),
-            "params": {name: described(params[name]) for name in sorted(params)},
+            "params": {name: _described(params[name]) for name in sorted(params)},
         }
     return {"object": _name(type(value)), "hash": _pickle_hash(value)}
 
@@ -131,14 +146,14 @@ def _described_function(function: Callable[..., Any]) -> dict[str, Any]:
     owner = getattr(function, "__self__", None)
     # A builtin function is "bound" to its module.
     if isinstance(function, MethodType | BuiltinMethodType) and not isinstance(owner, ModuleType):
-        description["of"] = described(owner)
+        description["of"] = _described(owner)
     is_known_by_name = module not in (None, "__main__") and "<" not in function.__qualname__
     if is_known_by_name or code is None:
         return description
     held = [getattr(function, "__defaults__", None), list(_closure(function))]
     if keywords := getattr(function, "__kwdefaults__", None):
         held.append(keywords)
-    digest = hashlib.sha256(repr((list(_code_parts(code)), described(held))).encode())
+    digest = hashlib.sha256(repr((list(_code_parts(code)), _described(held))).encode())
     return description | {"code": digest.hexdigest()[:16]}
 
 
@@ -207,7 +222,7 @@ def as_shown(description: Any, among: Sequence[Any] = ()) -> Any:
             return _last_name(name)
         case {"object": str(name)} | {"function": str(name)}:
             return _last_name(name) + _shown_hash(description, among)
-        case {"float": str(text)}:
+        case {"float": str(text)} | {"int": str(text)}:
             return text
         case {"array": str(dtype)}:
             return f"array of {dtype}" + _shown_hash(description, among)

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from mscourse.identity import described, differences, key_of
+from mscourse.errors import ParameterError
+from mscourse.identity import as_shown, described, differences, key_of
 
 
 def module_function():
@@ -89,6 +91,43 @@ def test_a_description_is_the_same_in_another_process():
     )
     here = [key_of(described(value)).hex() for value in VALUES]
     assert there.stdout.strip() == repr(here)
+
+
+def calls_each_other():
+    def one():
+        return other()
+
+    def other():
+        return one()
+
+    return one
+
+
+def endless():
+    values = []
+    values.append(values)
+    return values
+
+
+def deep():
+    values = []
+    for _ in range(100_000):
+        values = [values]
+    return values
+
+
+@pytest.mark.parametrize("make", [calls_each_other, endless, deep])
+def test_what_cannot_be_told_from_others_is_refused(make):
+    with pytest.raises(ParameterError, match="holds itself, or is nested very deeply"):
+        described(make())
+
+
+def test_integers_may_be_as_long_as_they_like():
+    large, larger = described(10**5000), described(10**5000 + 1)
+    assert large != larger
+    assert key_of(large) != key_of(larger)
+    assert as_shown(large) == hex(10**5000)
+    assert described(-(2**64)) == -(2**64)
 
 
 def test_differences_name_the_place():
