@@ -47,7 +47,9 @@ class Talker(ClassifierMixin, BaseEstimator):
 
 @pytest.fixture
 def splits(tmp_path):
-    return mscourse.persist_cv_splits(X, Y, cv=StratifiedKFold(N_SPLITS), folder=tmp_path)
+    return mscourse.persist_cv_splits(
+        X, Y, cv=StratifiedKFold(N_SPLITS), folder=tmp_path, name="iris"
+    )
 
 
 @pytest.fixture
@@ -147,7 +149,11 @@ def test_a_journal_keeps_what_was_warned_of(splits, client, tmp_path):
 @pytest.mark.usefixtures("like_a_user")
 def test_curves_tell_too(splits, client):
     curve = mscourse.validation_curve(
-        LogisticRegression(C=0.01), "max_iter", [1, 500], splits, engines=client
+        LogisticRegression(C=0.01),
+        splits,
+        param_name="max_iter",
+        param_range=[1, 500],
+        engines=client,
     )
     with pytest.warns(RuntimeWarning, match=f"^Of 6 evaluations 3 warned: {FIRST_LINE}"):
         assert curve.wait(60)
