@@ -102,11 +102,9 @@ class ReplayingSource:
     ) -> Sequence[Item]:
         if self._held:
             return [self._held.popleft() for _ in range(min(n, len(self._held)))]
-        items: list[Item] = []
-        while len(items) < n:
-            taken = self._source.take(n - len(items), engine, engines, ahead=ahead)
+        while True:
+            taken = self._source.take(n, engine, engines, ahead=ahead)
             fresh = [item for item in taken if not self._replay(item)]
-            items += fresh
-            if len(fresh) == len(taken):  # the source knows best when it is enough
-                return items
-        return items
+            # Not asked again for what it gives once these are done, which it may want to know.
+            if fresh or not taken:
+                return fresh

@@ -237,6 +237,24 @@ def test_a_halving_search_runs_only_what_is_missing_in_the_middle(splits, thread
     assert again.best_params == first.best_params
 
 
+@pytest.mark.parametrize("lost", [[2], [3, 9, 20], [5, 6, 7], range(4, 30, 5)])
+def test_with_one_engine_damage_does_not_change_who_is_promoted(splits, path, marks, lost):
+    with ThreadPoolExecutor(1) as engine:
+        launch = partial(
+            mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
+            engines=engine, journal=path,
+        )  # fmt: skip
+        first = launch()
+        first.wait(20)
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for number, line in enumerate(lines) if number not in set(lost)]
+        path.write_bytes(b"".join(kept))
+        again = launch()
+        assert again.wait(20)
+    assert again.rungs() == first.rungs()
+    assert n_fits(marks) == first.n_done + len(lines) - len(kept)
+
+
 def test_curves_go_on_and_share_a_journal_with_a_search(splits, threads, path, marks):
     estimator = Marks(folder=str(marks))
     kept = {"engines": threads, "journal": path}
