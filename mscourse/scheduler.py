@@ -381,11 +381,9 @@ class Scheduler:
         if pool.shares_fate:  # what else is under way in that place may be anywhere
             self._under_way[batch.engine] = [each for each in batches if each is not batch]
             batches = [batch]
-        running, *waiting = batches
-        for each in waiting:
-            self._take_back([task for task in each.tasks if not task.has_ended])
-        for task in running.tasks:
+        for task in batches[0].tasks:
             task.n_deaths += 1
+        for task in (task for each in batches for task in each.tasks):
             if task.n_deaths >= MOST_DEATHS:
                 self._end(
                     task,

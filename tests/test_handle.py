@@ -162,6 +162,7 @@ def test_a_candidate_is_given_up(iris_splits, client):
     assert search.best_params == {"score": 0.7}
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_candidates_whose_values_are_arrays_are_told_apart(iris_splits, client):
     priors = [np.array([1.0, 0.0, 0.0]), np.array([1, 1, 1]) / 3, None]
     search = mscourse.grid_search(GaussianNB(), {"priors": priors[:1]}, iris_splits, engines=client)

@@ -546,34 +546,6 @@ def test_to_wait_on_an_engine_that_dies_is_no_guilt(n_deaths):
     assert len(outcomes) == 2
 
 
-class BusyPool(SlowNewsPool):
-    """An engine that is quick with its first item, and hangs when it gets many."""
-
-    def send(self, engine, function, items):
-        if engine == "b" or len(items) > 1:
-            return super().send(engine, function, items)
-        future = Future()
-        self.sent.append((engine, items, future))
-        future.set_result(BatchReport([(2 * items[0][0], None)], 0.01))
-        return future
-
-
-def test_only_what_was_running_on_a_dead_engine_travels_alone():
-    pool, outcomes = BusyPool(), Outcomes()
-    scheduler = Scheduler(double, Queue([(x,) for x in range(200)]), nullcontext(pool), outcomes)
-    scheduler.start()
-    assert wait_until(lambda: [len(items) > 1 for _, items, _ in pool.sent][-2:] == [True, True])
-    running, waiting = pool.sent[-2:]
-    running[2].set_exception(ConnectionError("the engine has died"))
-    assert scheduler.wait(10)
-    assert outcomes.values_of(200) == [2 * x for x in range(200)]
-    sent_to_b = [items for engine, items, _ in pool.sent if engine == "b"]
-    alone = [items[0] for items in sent_to_b if len(items) == 1]
-    together = [item for items in sent_to_b if len(items) > 1 for item in items]
-    assert set(running[1]) <= set(alone)
-    assert set(waiting[1]) <= set(together)
-
-
 def test_the_last_items_wait_for_an_engine():
     pool, outcomes = SlowNewsPool(), Outcomes()
     scheduler = Scheduler(double, Queue([(0,)]), nullcontext(pool), outcomes)
