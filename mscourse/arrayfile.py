@@ -17,7 +17,8 @@ from numpy.lib import format as npy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mscourse.errors import ParameterError
-from mscourse.storedfile import FileWriter, MapMode, StoredFile, check_mode, is_count, shown
+from mscourse.storedfile import FileWriter, MapMode, StoredFile, check_mode
+from mscourse.values import is_count, shown
 
 # Types as `numpy.dtype.str` writes those of stored arrays. Numpy itself would take more:
 # expressions of Python's, and objects, which it would make of any bytes.

@@ -8,7 +8,7 @@ import math
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn import get_config
@@ -19,8 +19,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from mscourse.errors import ParameterError
 from mscourse.evaluation import SINGLE_METRIC, Params
 from mscourse.evaluator import Evaluator
-from mscourse.given import is_integer
 from mscourse.splits import Splits
+from mscourse.values import is_integer, is_number
 
 # scikit-learn takes seeds below this.
 _SEEDS_END = 2**32
@@ -53,14 +53,14 @@ def checked_evaluator(
             f"return_train_score must be True or False, not {return_train_score!r}."
         )
     raise_errors = error_score == "raise"
-    if not raise_errors and not _is_number(error_score):
+    if not raise_errors and not is_number(error_score):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
-    if timeout_s is not None and not (_is_number(timeout_s) and 0 < timeout_s < math.inf):
+    if timeout_s is not None and not (is_number(timeout_s) and 0 < timeout_s < math.inf):
         raise ParameterError(
             f"timeout_s must be a positive number of seconds, or None, not {timeout_s!r}."
         )
     if prefix_cache_bytes is not None:
-        if not (_is_number(prefix_cache_bytes) and 0 <= prefix_cache_bytes < math.inf):
+        if not (is_number(prefix_cache_bytes) and 0 <= prefix_cache_bytes < math.inf):
             raise ParameterError(
                 "prefix_cache_bytes must be a number of bytes, 0 to share nothing, or None, not "
                 f"{prefix_cache_bytes!r}."
@@ -95,10 +95,6 @@ def checked_seed(random_state: int | None) -> int:
             f"{random_state!r}."
         )
     return int(random_state)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _scores_by_predictions(scoring: Scoring) -> bool:
@@ -253,13 +249,13 @@ def checked_candidate(candidate: object, n_candidates: int) -> int:
 
 def check_seconds(name: str, value: object) -> None:
     """Refuse what is no number of seconds; it may be without end."""
-    if not _is_number(value) or math.isnan(value):
+    if not is_number(value) or math.isnan(value):
         raise ParameterError(f"{name} must be a number of seconds, not {value!r}.")
 
 
 def check_rows(name: str, value: object) -> None:
     """Refuse what can be no number of rows; a float such as 1e6 may be meant as one."""
-    if not _is_number(value) or not 1 <= value < math.inf:
+    if not is_number(value) or not 1 <= value < math.inf:
         raise ParameterError(f"{name} must be a number of rows, at least 1, not {value!r}.")
 
 

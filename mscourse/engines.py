@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import numbers
 import os
 import shutil
 import socket
@@ -32,6 +31,7 @@ from traitlets.config import Config
 
 from mscourse import guard as guard_script
 from mscourse.errors import ClusterError, InsecureClusterWarning, NoEnginesError, ParameterError
+from mscourse.values import is_integer
 
 Result = TypeVar("Result")
 
@@ -426,8 +426,7 @@ def usable_cores() -> int:
 
 
 def _checked_number(name: str, value: Any) -> int:
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or not 1 <= value <= _MOST_ENGINES:
+    if not is_integer(value) or not 1 <= value <= _MOST_ENGINES:
         raise ParameterError(
             f"{name} must be a positive integer, and at most {_MOST_ENGINES}; it is {value!r}."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,11 +16,6 @@ from mscourse.errors import ParameterError
 # Booleans, integers, floats, complex numbers, times and strings: what a ``.npy`` file holds
 # without a pickle.
 _STORABLE_KINDS = "biufcmMU"
-
-
-def is_integer(value: object) -> TypeGuard[int]:
-    """Whether something is an integer, of Python's or numpy's, and no boolean."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def frame_library(data: object) -> Literal["pandas", "polars"] | None:

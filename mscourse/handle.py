@@ -17,7 +17,6 @@ from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Params
 from mscourse.evaluator import Evaluator
 from mscourse.extras import comes_with
-from mscourse.given import is_integer
 from mscourse.journal import Journal
 from mscourse.pools import Engines, pool_for
 from mscourse.prefixes import Prefixes, can_share
@@ -25,6 +24,7 @@ from mscourse.prefixqueue import PrefixQueue
 from mscourse.queues import CandidateQueue, Place, SearchQueue
 from mscourse.results import CandidateScore, Ranking
 from mscourse.running import Run
+from mscourse.values import is_integer
 
 TOP_SHOWN = 5
 

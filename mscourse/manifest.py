@@ -26,7 +26,8 @@ from mscourse.errors import (
     SplitsNotFoundError,
 )
 from mscourse.layout import Layout, LayoutKind, SplitRange
-from mscourse.storedfile import PARTIAL_SUFFIX, StoredFile, is_count, shown, told
+from mscourse.storedfile import PARTIAL_SUFFIX, StoredFile
+from mscourse.values import is_count, shown, told
 
 MANIFEST = "manifest.json"
 FORMAT = "mscourse splits"

@@ -35,7 +35,7 @@ from mscourse.datakinds import DataSource, data_source
 from mscourse.datakinds.base import write_rows
 from mscourse.durable import flush_folder
 from mscourse.errors import ParameterError, SplitsError
-from mscourse.given import as_groups, as_metadata, as_targets, is_integer
+from mscourse.given import as_groups, as_metadata, as_targets
 from mscourse.layout import Layout, Rows, plan_layout
 from mscourse.manifest import (
     check_name,
@@ -47,7 +47,7 @@ from mscourse.manifest import (
     write_manifest,
 )
 from mscourse.splits import Splits
-from mscourse.storedfile import shown
+from mscourse.values import is_integer, shown
 
 CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
 

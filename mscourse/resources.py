@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from mscourse.checks import check_count, check_parameter_names
 from mscourse.errors import ParameterError
 from mscourse.evaluation import Params
 from mscourse.evaluator import Evaluator
-from mscourse.given import is_integer
+from mscourse.values import is_integer, is_number
 
 # Closer to 1 the rungs would hardly differ, and there would be hundreds.
 _LEAST_FACTOR = 1.1
@@ -98,8 +97,7 @@ def checked_parameter(
 
 
 def check_factor(factor: object) -> None:
-    is_number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
-    if not is_number or not _LEAST_FACTOR <= factor <= sys.float_info.max:  # type: ignore[operator]  # a Real
+    if not is_number(factor) or not _LEAST_FACTOR <= factor <= sys.float_info.max:
         raise ParameterError(
             f"factor must be a number of at least {_LEAST_FACTOR}, usually 2 to 4, not {factor!r}: "
             "one candidate in so many is promoted."

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from mscourse.errors import ParameterError
-from mscourse.given import is_integer
 from mscourse.layout import Rows, SplitRange
 from mscourse.storedfile import MapMode
+from mscourse.values import is_integer
 
 if TYPE_CHECKING:
     from mscourse.splits import Splits

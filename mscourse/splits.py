@@ -29,11 +29,11 @@ from mscourse.errors import (
     SplitsError,
     SplitsNotFoundError,
 )
-from mscourse.given import is_integer
 from mscourse.layout import Rows
 from mscourse.manifest import MANIFEST, Manifest, check_name, checked_folder, read_manifest
 from mscourse.split import Metadata, Split
-from mscourse.storedfile import MapMode, told
+from mscourse.storedfile import MapMode
+from mscourse.values import is_integer, told
 
 # An engine on a node of a cluster finds the splits that were sent there in this folder.
 DATA_FOLDER_VARIABLE = "MSCOURSE_DATA_FOLDER"

@@ -6,7 +6,6 @@ import hashlib
 import mmap
 import os
 import stat
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,6 @@ _BYTE = np.dtype(np.uint8)
 
 # When each file had been written to when this process first opened it, and which file it was.
 _first_stamps: dict[Path, tuple[int, int]] = {}
-
-# Letters of a value that a message shows.
-_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -178,23 +174,6 @@ class StoredFile:
             f"{self.path} has {n_bytes} bytes, but {self.n_bytes} were written: it is torn or "
             "was overwritten. Persist the splits again."
         )
-
-
-def is_count(value: object, *, least: int = 0) -> bool:
-    """Whether something is an integer that can count what is in a file: no boolean, no float."""
-    return type(value) is int and least <= value <= sys.maxsize
-
-
-def shown(value: object) -> str:
-    """Show something in a message, of which it may be the smaller part."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-
-
-def told(error: BaseException) -> str:
-    """Tell an exception in a message, which some of them would fill with what they were given."""
-    text = f"{type(error).__name__}: {error}"
-    return text if len(text) <= 2 * _MOST_SHOWN else f"{text[: 2 * _MOST_SHOWN]}..."
 
 
 def check_mode(mmap_mode: object) -> None:

@@ -14,7 +14,8 @@ from mscourse.arrayfile import ArrayFile, NewFiles, vector_file
 from mscourse.datakinds.base import Facts, n_stored, pieces, write_rows
 from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile, is_count, shown
+from mscourse.storedfile import MapMode, StoredFile
+from mscourse.values import is_count, shown
 
 # Booleans, integers, floats, complex numbers.
 NUMERIC_KINDS = "biufc"

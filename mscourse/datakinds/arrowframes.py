@@ -20,7 +20,8 @@ from mscourse.datakinds.base import Facts, n_stored, needed
 from mscourse.datakinds.frames import checked_names, column_names
 from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile, is_count, shown, told
+from mscourse.storedfile import MapMode, StoredFile
+from mscourse.values import is_count, shown, told
 
 # Strings that are looked at to estimate how long all of them are.
 _SAMPLE = 1000

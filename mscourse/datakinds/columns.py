@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mscourse.arrayfile import checked_dtype
 from mscourse.errors import ParameterError
-from mscourse.storedfile import shown
+from mscourse.values import shown
 
 # How a column was, for the way back.
 Note = dict[str, Any]

@@ -17,7 +17,8 @@ from mscourse.datakinds.arrays import NUMERIC_KINDS, stored_dtype
 from mscourse.datakinds.base import Facts, n_stored, needed, pieces
 from mscourse.errors import ParameterError
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile, shown
+from mscourse.storedfile import MapMode, StoredFile
+from mscourse.values import shown
 
 
 def has_one_type(frame: Any) -> bool:

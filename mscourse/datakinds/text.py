@@ -19,7 +19,8 @@ from mscourse.datakinds.base import CHUNK_BYTES, Facts, n_stored
 from mscourse.errors import DamagedSplitsError, ParameterError
 from mscourse.given import is_missing
 from mscourse.layout import Rows
-from mscourse.storedfile import MapMode, StoredFile, is_count, shown
+from mscourse.storedfile import MapMode, StoredFile
+from mscourse.values import is_count, shown
 
 # Rows that become Python objects at a time.
 _STEP = 1024
