@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mscourse.errors import JournalError
 from mscourse.identity import as_shown
 from mscourse.journalfile import Content, Entry, checked_path, entries
-from mscourse.results import MOST_ERRORS_SHOWN, Mean
+from mscourse.results import MOST_ERRORS_SHOWN, Mean, first_line
 
 _N_TOP = 5
 
@@ -162,8 +162,8 @@ def report_on(file: IO[bytes], path: Path) -> JournalReport:
     warnings: Counter[str] = Counter()
     for entry in evaluations.values():
         if entry.outcome.error is not None:
-            errors[entry.outcome.error.partition("\n")[0]] += 1
-        warnings.update({text.partition("\n")[0] for text in entry.outcome.warnings})
+            errors[first_line(entry.outcome.error)] += 1
+        warnings.update(set(map(first_line, entry.outcome.warnings)))
     starts = [entry.outcome.started_at_s for entry in evaluations.values()]
     known_starts = [start for start in starts if not math.isnan(start)]
     return JournalReport(

@@ -233,8 +233,13 @@ def grouped_warnings(log: Log) -> list[str]:
 
     The first line of a warning stands for it: what follows is advice.
     """
-    shortened = ((row, text.partition("\n")[0]) for row, text in log.warnings())
+    shortened = ((row, first_line(text)) for row, text in log.warnings())
     return _grouped(log, dict.fromkeys(shortened), "warned", "warnings")
+
+
+def first_line(text: str) -> str:
+    """Give the first line of a message, whatever it announces."""
+    return text.partition("\n")[0].removesuffix(":")
 
 
 def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, others: str) -> list[str]:
