@@ -176,13 +176,6 @@ class Run:
         bool
             True if all evaluations are done; False if the time is up or they were aborted.
 
-        Warns
-        -----
-        RuntimeWarning
-            At the end, if evaluations have warned: a line for each different warning. What the
-            filters of this process ignored at the launch is not told, and what they made an error
-            of was one there.
-
         Raises
         ------
         ParameterError
@@ -197,6 +190,13 @@ class Run:
             If the persisted data have been deleted or altered.
         JournalError
             If the journal cannot be written any more.
+
+        Warns
+        -----
+        RuntimeWarning
+            If there is no engine, and at the end if evaluations have warned: a line for each different warning. What the
+            filters of this process ignored at the launch is not told, and what they made an error
+            of was one there.
         """
         if timeout_s is not None:
             check_seconds("timeout_s", timeout_s)

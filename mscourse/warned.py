@@ -6,6 +6,7 @@ is one for the evaluation, too.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import threading
@@ -53,6 +54,12 @@ def current_filters() -> tuple[Filter, ...]:
     )
 
 
+@functools.lru_cache(maxsize=2)
+def _here(filters: tuple[Filter, ...], n_modules: int) -> list[tuple[Any, ...]]:
+    """Give filters in Python's own form; found anew when modules have come that may be meant."""
+    return [found for each in filters if (found := each.here()) is not None]
+
+
 @contextmanager
 def caught(filters: Sequence[Filter]) -> Iterator[dict[str, None]]:
     """Catch what is warned of, and leave the filters as they were.
@@ -74,7 +81,6 @@ def caught(filters: Sequence[Filter]) -> Iterator[dict[str, None]]:
             found[f"{category.__name__}: {message}"[:_LONGEST]] = None
 
     with warnings.catch_warnings():
-        here = [each.here() for each in filters]
-        warnings.filters = [each for each in here if each is not None]
+        warnings.filters = list(_here(tuple(filters), len(sys.modules)))
         warnings.showwarning = keep
         yield found

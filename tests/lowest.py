@@ -43,6 +43,7 @@ MODULES = (
     "sklearn",
     "joblib",
     "package",
+    "warned",
 )
 # Two at once: many wait for processes that start and end. `long` tests take minutes.
 OPTIONS = ("-m", "not long", "-q", "--numprocesses", "2", "--dist", "loadfile")
