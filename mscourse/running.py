@@ -194,9 +194,9 @@ class Run:
         Warns
         -----
         RuntimeWarning
-            If there is no engine, and at the end if evaluations have warned: a line for each different warning. What the
-            filters of this process ignored at the launch is not told, and what they made an error
-            of was one there.
+            While there is no engine; and at the end if evaluations have warned, a line for each
+            different warning. What the filters of this process ignored at the launch is not told,
+            and what they made an error of was one there.
         """
         if timeout_s is not None:
             check_seconds("timeout_s", timeout_s)
