@@ -304,7 +304,8 @@ class CandidateSearch(Search):
         Parameters
         ----------
         param_grid : dict of str to sequence, or list of such dicts
-            As for `grid_search`. Candidates that the search has already are left out.
+            As for `grid_search`. Candidates that the search has already are left out, those that
+            were given up included.
 
         Returns
         -------

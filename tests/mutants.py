@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("test_scheduler.py", "test_journal.py", "test_faults.py")
+TESTS = ("test_scheduler.py", "test_journal.py", "test_warned.py", "test_faults.py")
 
 # Some mutants wait for ever; pytest's own limit ends the test.
 _TEST_TIMEOUT_S = 100
@@ -66,7 +66,8 @@ MUTANTS = (
     Mutant("scheduler", "                    raise fatal\n", "                    pass\n",
            "damaged data are passed over"),
     Mutant("scheduler", "        pool.replace(batch.engine)\n", "", "the dead are not replaced"),
-    Mutant("scheduler", "            self._on_over()\n", "", "the end is not told to the journal"),
+    Mutant("scheduler", "            self._on_over()\n", "            pass\n",
+           "the end is not told to the journal"),
     Mutant(
         "running",
         "        if self._journal is not None:\n"
@@ -86,7 +87,7 @@ MUTANTS = (
     Mutant("resume", "fresh = [item for item in taken if not self._replay(item)]",
            "fresh = list(taken)", "what is done is run again"),
     Mutant("queues", " or (candidate, split) in self._skipped:", ":", "what is done is run again"),
-    Mutant("pools", "    except DamagedSplitsError:\n        raise\n", "",
+    Mutant("batch", "    except DamagedSplitsError:\n        raise\n", "",
            "damaged data are a candidate's fault"),
     Mutant("lostanswers", "lost = [each for each in missing if id(each) in self._suspects]",
            "lost = []", "whose answer was lost is waited for, for ever"),
@@ -96,6 +97,9 @@ MUTANTS = (
            "altered data are not noticed"),
     Mutant("evaluator", "        self.splits.check_unchanged()  # else", "        # else",
            "what was read from a file that was cut is believed"),
+    Mutant("warned", "warnings.filters = list(_here(tuple(filters), len(sys.modules)))", "pass",
+           "the client's filters of warnings do not hold"),
+    Mutant("warned", "        warnings.showwarning = keep\n", "", "nobody hears of warnings"),
     Mutant("surroundings", "                os.chdir(folder)\n", "                pass\n",
            "an evaluation moves its engine"),
 )  # fmt: skip
@@ -108,7 +112,7 @@ def killer_of(mutant: Mutant) -> str | None:
         shutil.copytree(ROOT / "mscourse", package, ignore=shutil.ignore_patterns("__pycache__"))
         path = package / f"{mutant.module}.py"
         text = path.read_text(encoding="utf-8")
-        if text.count(mutant.old) != 1:
+        if text.count(mutant.old) != 1:  # a test sees to it
             sys.exit(f"{mutant.module}.py has {text.count(mutant.old)} times: {mutant.old!r}")
         path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
         command = [

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mutants import MUTANTS, Mutant
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -273,6 +274,13 @@ def test_what_a_change_does_not_run_is_run_at_night() -> None:
     jobs = [(ROOT / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "nightly")]
     marks = [re.findall(r"""PYTEST_ADDOPTS="-m '?([a-z ]+)""", job) for job in jobs]
     assert marks == [["not long"], ["long"]]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.says.replace(" ", "-"))
+def test_each_mutant_breaks_a_line_that_is_there(mutant: Mutant) -> None:
+    text = read(f"mscourse/{mutant.module}.py")
+    assert text.count(mutant.old) == 1
+    ast.parse(text.replace(mutant.old, mutant.new))
 
 
 def test_hooks_are_local_and_their_tools_are_installed() -> None:
