@@ -199,7 +199,13 @@ def test_without_an_extra_it_says_what_to_install(package, use):
     """Tried without an import of anything before: what is imported does not lack."""
     program = f"""
 import sys
-sys.modules[{package!r}] = None  # as if it were not installed
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name == {package!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
 from concurrent.futures import ThreadPoolExecutor
 from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
