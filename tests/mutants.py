@@ -3,7 +3,7 @@
 Each mutant is a copy of the package in which one line says something else. A mutant that passes
 the tests is a promise that nobody watches over.
 
-    python tests/mutants.py            # all of them, about ten minutes
+    python tests/mutants.py            # all of them, about half an hour
     python tests/mutants.py 3 7        # some of them
 """
 
