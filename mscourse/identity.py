@@ -52,7 +52,7 @@ def described(value: Any) -> Any:
     except RecursionError as error:
         raise ParameterError(
             f"A journal cannot tell one {type(value).__name__} from others: it holds itself, or is "
-            "nested very deeply. Use a value, or a function, that is and does not."
+            "nested very deeply. Use a value or a function that does not hold itself."
         ) from error
 
 

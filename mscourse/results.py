@@ -242,7 +242,7 @@ def first_line(text: str) -> str:
     return text.partition("\n")[0].removesuffix(":")
 
 
-def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, others: str) -> list[str]:
+def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, what: str) -> list[str]:
     first: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for row, text in texts:
@@ -254,8 +254,8 @@ def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, others: str) 
         lines.append(f"{n} {did}: {text} (first: split {where.split} of {plain(where.params)})")
         del counts[text]
     if counts:
-        n_others = f"{len(counts)} other {others}"
-        lines.append(f"{counts.total()} {did}: with {n_others}, which `to_frame` has")
+        others = f"{len(counts)} other {what}, which `to_frame` has"
+        lines.append(f"{counts.total()} {did}: with {others}")
     return lines
 
 

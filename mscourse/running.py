@@ -224,13 +224,12 @@ class Run:
                 f"Split {e.split} of {results.plain(e.params)} failed on engine {e.engine} "
                 f"({e.host}, pid {e.pid}): {e.error}\n{e.error_traceback or ''}"
             )
+        lines = self._callback_notes()
         if over:
             warned = results.grouped_warnings(self._log)
-            for line in [
-                *self._callback_notes(),
-                *(f"Of {self.n_done} evaluations {each}" for each in warned),
-            ]:
-                warnings.warn(line, RuntimeWarning, stacklevel=2)
+            lines += [f"Of {self.n_done} evaluations {each}" for each in warned]
+        for line in lines:
+            warnings.warn(line, RuntimeWarning, stacklevel=2)
         return over and not self._aborted
 
     def _check_engines(self, patience_s: float, *, warn: bool) -> bool:

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ def _here(filters: tuple[Filter, ...], n_modules: int) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def caught(filters: Sequence[Filter]) -> Iterator[dict[str, None]]:
+def caught(filters: tuple[Filter, ...]) -> Iterator[dict[str, None]]:
     """Catch what is warned of, and leave the filters as they were.
 
     Yields
@@ -81,6 +81,6 @@ def caught(filters: Sequence[Filter]) -> Iterator[dict[str, None]]:
             found[f"{category.__name__}: {message}"[:_LONGEST]] = None
 
     with warnings.catch_warnings():
-        warnings.filters = list(_here(tuple(filters), len(sys.modules)))
+        warnings.filters = list(_here(filters, len(sys.modules)))
         warnings.showwarning = keep
         yield found

@@ -97,7 +97,7 @@ MUTANTS = (
            "altered data are not noticed"),
     Mutant("evaluator", "        self.splits.check_unchanged()  # else", "        # else",
            "what was read from a file that was cut is believed"),
-    Mutant("warned", "warnings.filters = list(_here(tuple(filters), len(sys.modules)))", "pass",
+    Mutant("warned", "warnings.filters = list(_here(filters, len(sys.modules)))", "pass",
            "the client's filters of warnings do not hold"),
     Mutant("warned", "        warnings.showwarning = keep\n", "", "nobody hears of warnings"),
     Mutant("surroundings", "                os.chdir(folder)\n", "                pass\n",

@@ -189,11 +189,15 @@ def test_a_pipeline_with_shared_steps_goes_on(splits, client, path):
     assert scores(second) == scores(undisturbed)
 
 
+def halving_search(splits, engines, path, marks):
+    estimator = Marks(folder=str(marks))
+    return mscourse.halving_search(
+        estimator, GRID, splits, min_resources=40, engines=engines, journal=path
+    )
+
+
 def test_a_halving_search_goes_on(splits, threads, path, marks):
-    launch = partial(
-        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
-        engines=threads, journal=path,
-    )  # fmt: skip
+    launch = partial(halving_search, splits, threads, path, marks)
     first = launch()
     first.wait(20)
     n = n_fits(marks)
@@ -208,10 +212,7 @@ def test_a_halving_search_goes_on(splits, threads, path, marks):
 
 @pytest.mark.parametrize("n_lost", [1, 5])
 def test_a_halving_search_that_was_cut_off_goes_on(splits, threads, path, marks, n_lost):
-    launch = partial(
-        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
-        engines=threads, journal=path,
-    )  # fmt: skip
+    launch = partial(halving_search, splits, threads, path, marks)
     first = launch()
     first.wait(20)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -223,10 +224,7 @@ def test_a_halving_search_that_was_cut_off_goes_on(splits, threads, path, marks,
 
 
 def test_a_halving_search_runs_only_what_is_missing_in_the_middle(splits, threads, path, marks):
-    launch = partial(
-        mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
-        engines=threads, journal=path,
-    )  # fmt: skip
+    launch = partial(halving_search, splits, threads, path, marks)
     first = launch()
     first.wait(20)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -240,10 +238,7 @@ def test_a_halving_search_runs_only_what_is_missing_in_the_middle(splits, thread
 @pytest.mark.parametrize("lost", [[2], [3, 9, 20], [5, 6, 7], range(4, 30, 5)])
 def test_with_one_engine_damage_does_not_change_who_is_promoted(splits, path, marks, lost):
     with ThreadPoolExecutor(1) as engine:
-        launch = partial(
-            mscourse.halving_search, Marks(folder=str(marks)), GRID, splits, min_resources=40,
-            engines=engine, journal=path,
-        )  # fmt: skip
+        launch = partial(halving_search, splits, engine, path, marks)
         first = launch()
         first.wait(20)
         lines = path.read_bytes().splitlines(keepends=True)
