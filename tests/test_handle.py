@@ -211,6 +211,22 @@ def test_a_callback_that_raises_is_told_of_and_ends_nothing(iris_splits, client)
     assert "on_evaluation has raised 3 times: ValueError: the log is full" in repr(search)
 
 
+def test_what_a_callback_raised_is_told_before_the_end_too(iris_splits, client):
+    told = threading.Event()
+
+    def stumble(evaluation):
+        told.set()
+        raise ValueError("the log is full")
+
+    search = mscourse.grid_search(
+        Sleeper(seconds=0.5), {}, iris_splits, engines=client[0], on_evaluation=stumble
+    )
+    assert told.wait(PATIENCE_S)
+    for over in (False, True):
+        with pytest.warns(RuntimeWarning, match="the log is full"):
+            assert search.wait(PATIENCE_S if over else 0.1) is over
+
+
 def test_the_bar_tells_engines_and_the_best(iris_splits, client, capsys):
     search = mscourse.grid_search(
         Sleeper(seconds=0.1), {"score": [0.25, 0.75]}, iris_splits, engines=client
