@@ -159,8 +159,9 @@ def _sources() -> Iterator[Path]:
     yield ROOT / "benchmarks" / "results.json"
     for folder in ("mscourse", "tests/rig", "book/figures"):
         yield from (ROOT / folder).rglob("*.py")
-    explorables = (BOOK / "explorables").rglob("*")
-    yield from (path for path in explorables if path.is_file() and path.suffix != ".pyc")
+    for folder in ("explorables", "data"):
+        files = (BOOK / folder).rglob("*")
+        yield from (path for path in files if path.is_file() and path.suffix != ".pyc")
 
 
 # --- the surroundings of a chapter -------------------------------------------------------------

@@ -30,6 +30,7 @@ from slideblocks import Block, Outputs, Reader, height_of
 BOOK = Path(__file__).resolve().parent
 EXECUTED = BOOK / "_build" / "jupyter_execute"
 SLIDES = BOOK / "_build" / "slides"
+CHAPTERS = "[0-9][0-9]-*.md"
 COURSE = "Distributed Model Selection and Assessment"
 
 # Of the 720 px that a slide is high, what its heading and the borders leave.
@@ -83,9 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapters", nargs="*", type=Path, help="the chapters' files; all if none")
     parser.add_argument("--folder", type=Path, default=SLIDES, help="where the slides go")
     options = parser.parse_args(arguments)
-    chapters = options.chapters or sorted(BOOK.glob("[0-9][0-9]-*.md"))
+    chapters = [each.resolve() for each in options.chapters] or sorted(BOOK.glob(CHAPTERS))
     copy_reveal(options.folder)
-    links = []
     for chapter in chapters:
         outputs = Outputs(EXECUTED / f"{chapter.stem}.ipynb")
         title, columns = read_chapter(chapter, outputs)
@@ -93,10 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         (options.folder / f"{chapter.stem}.html").write_text(page, encoding="utf-8")
         n_slides = sum(len(column) for column in columns)
         _say(f"  {n_slides:3} slides  {chapter.stem}{outputs.remark()}")
-        links.append(f'<li><a href="{chapter.stem}.html">{escape(title)}</a></li>')
-    contents = f'<main><h1>{COURSE}</h1><ol class="contents">{"".join(links)}</ol></main>'
-    index = _page(COURSE, contents, "slides.css")
-    (options.folder / "index.html").write_text(index, encoding="utf-8")
+    write_contents(options.folder, chapters)
     _say(f"\nThe slides are made. Open {options.folder / 'index.html'}")
     return 0
 
@@ -209,10 +206,29 @@ def _page(title: str, body: str, *styles: str) -> str:
     return _PAGE.format(title=title, body=body, styles=links)
 
 
+def write_contents(folder: Path, chapters: list[Path]) -> None:
+    """Write the first page, with a link to each chapter here that has slides."""
+    # Those of the course that were made earlier are still there.
+    course = [each for each in sorted(BOOK.glob(CHAPTERS)) if each not in chapters]
+    links = [
+        f'<li><a href="{chapter.stem}.html">{escape(_title(chapter))}</a></li>'
+        for chapter in sorted([*chapters, *course], key=lambda chapter: chapter.stem)
+        if (folder / f"{chapter.stem}.html").exists()
+    ]
+    contents = f'<main><h1>{COURSE}</h1><ol class="contents">{"".join(links)}</ol></main>'
+    index = _page(COURSE, contents, "slides.css")
+    (folder / "index.html").write_text(index, encoding="utf-8")
+
+
+def _title(chapter: Path) -> str:
+    lines = chapter.read_text(encoding="utf-8").splitlines()
+    return next((line[2:] for line in lines if line.startswith("# ")), chapter.stem)
+
+
 def copy_reveal(folder: Path) -> None:
     """Put what the slides load beside them."""
-    shutil.rmtree(folder, ignore_errors=True)
     target = folder / "reveal"
+    shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     package = distribution("sphinx-revealjs")
     source = Path(str(package.locate_file("sphinx_revealjs/_static/revealjs")))

@@ -21,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 
 from mscourse.engines import ask_engines, local_cluster, usable_cores
 from mscourse.errors import ClusterError
+from mscourse.memory import host_memory
 
 # What the chapters and labs take, with room for a browser beside them.
 _NEEDED_MEMORY_BYTES = 2 * 10**9
@@ -153,7 +154,7 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    available = psutil.virtual_memory().available
+    available = host_memory().available_bytes
     is_good = available >= _NEEDED_MEMORY_BYTES
     advice = "" if is_good else "; 2.0 GB are needed: close other programs"
     return Finding("memory", is_good, f"{available / 1e9:.1f} GB available{advice}")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ipyparallel as ipp
+import joblib
 import psutil
 from ipyparallel.error import CompositeError, NoEnginesRegistered, RemoteError
 from ipyparallel.util import int_keys
@@ -420,9 +421,7 @@ def _open_address(client: ipp.Client) -> str | None:
 
 def usable_cores() -> int:
     """Cores this process may use: fewer than the machine has in a container or under taskset."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return int(joblib.cpu_count())
 
 
 def _checked_number(name: str, value: Any) -> int:

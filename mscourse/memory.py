@@ -1,6 +1,6 @@
 """What processes and hosts really hold in memory.
 
-RSS, the number that every task manager shows, counts a page that ten processes share ten times.
+RSS, the number that `top` and `ps` show, counts a page that ten processes share ten times.
 Data behind a memory map lies in the page cache, once per host: it is in the RSS of every process
 that has read it, and costs each of them nothing. What a process holds *by itself* is its
 anonymous memory. PSS shares out the rest: a page that ten processes map counts for a tenth in each,
@@ -23,6 +23,9 @@ from mscourse.errors import ParameterError
 
 _BYTES_PER_MB = 1_000_000
 _BYTES_PER_KIB = 1024
+
+# A container sees its own control group here, a host the root of all, which has no limit.
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class _PrintsInMB:
@@ -54,7 +57,7 @@ class ProcessMemory(_PrintsInMB):
     pid : int
         The process.
     rss_bytes : int
-        All pages in RAM that the process can reach, shared or not.
+        All pages in RAM that the process has touched, shared or not.
     anonymous_bytes : int or None
         Pages that no file stands behind: what the process has allocated and written, and its
         private copies of pages of a memory map. This is what one more such process costs.
@@ -84,10 +87,11 @@ class HostMemory(_PrintsInMB):
     host : str
         The host's name.
     total_bytes : int
-        The RAM the host has.
+        The RAM the host has; in a container with a limit, that limit.
     available_bytes : int
-        What new data could take without swapping. The page cache counts as available, since it
-        is given up when memory is asked for. This is the number to watch.
+        What new data could take without swapping, or passing the limit of the container. The page
+        cache counts as available, since it is given up when memory is asked for. This is the
+        number to watch.
     free_bytes : int
         What nothing uses, not even the page cache. On a healthy host it is small.
     cached_bytes : int or None
@@ -180,15 +184,54 @@ def hosts_memory(client: ipp.Client) -> dict[str, HostMemory]:
 
 
 def host_memory() -> HostMemory:
-    """Measure the memory of this host."""
+    """Measure the memory of this host, or what its container may use of it."""
     memory = psutil.virtual_memory()
+    total, available, free = memory.total, memory.available, memory.free
+    container = _container_memory()
+    if container is not None and container.limit_bytes < total:
+        total = container.limit_bytes
+        available = min(available, max(0, total - container.needed_bytes))
+        free = min(free, max(0, total - container.used_bytes))
     return HostMemory(
         host=socket.gethostname(),
-        total_bytes=memory.total,
-        available_bytes=memory.available,
-        free_bytes=memory.free,
+        total_bytes=total,
+        available_bytes=available,
+        free_bytes=free,
         cached_bytes=getattr(memory, "cached", None),
     )
+
+
+@dataclass(frozen=True)
+class _ContainerMemory:
+    limit_bytes: int
+    used_bytes: int
+    needed_bytes: int  # without the page cache that can be given up
+
+
+def _container_memory() -> _ContainerMemory | None:
+    """Read what the control group of this container may use; None if there is no limit.
+
+    Sources: "Control Group v2" and "Memory Resource Controller" in the documentation of Linux.
+    """
+    for folder, limit, used, cache in (
+        (_CGROUPS, "memory.max", "memory.current", "inactive_file"),
+        (
+            _CGROUPS / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        try:
+            limit_bytes = int((folder / limit).read_text())  # "max" if there is none
+            used_bytes = int((folder / used).read_text())
+            numbers = dict(
+                line.split() for line in (folder / "memory.stat").read_text().splitlines()
+            )
+            return _ContainerMemory(limit_bytes, used_bytes, used_bytes - int(numbers[cache]))
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
 
 
 def _from_smaps(pid: int) -> ProcessMemory | None:

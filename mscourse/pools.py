@@ -8,7 +8,6 @@ hand work to processes of their own choice.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -24,6 +23,7 @@ from mscourse.engines import (
     CONTROLLER_IS_SILENT,
     ControllerWatch,
     local_cluster,
+    usable_cores,
     warn_if_insecure,
 )
 from mscourse.errors import NoEnginesError, ParameterError
@@ -329,4 +329,4 @@ def _n_workers(executor: Executor) -> int:
     dask_client = getattr(executor, "_client", None)
     if n_workers is None and dask_client is not None:
         n_workers = sum(dask_client.ncores().values())
-    return n_workers or os.cpu_count() or 1
+    return n_workers or usable_cores()

@@ -14,7 +14,6 @@ evaluations that share one follow each other.
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import sys
 import threading
@@ -25,10 +24,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import psutil
 from scipy import sparse
 from sklearn.pipeline import Pipeline
 
+from mscourse.engines import usable_cores
+from mscourse.memory import host_memory
 from mscourse.seeds import reseed
 
 # For each depth that is shared, from the first to the last: how many steps, and which of all the
@@ -251,7 +251,7 @@ def fitted(
 @functools.cache
 def _default_budget_bytes() -> int:
     """Divide a part of this host's memory by its cores: of its engines there is one for each."""
-    return int(_HOST_PART * psutil.virtual_memory().total / (os.cpu_count() or 1))
+    return int(_HOST_PART * host_memory().total_bytes / usable_cores())
 
 
 def release() -> None:

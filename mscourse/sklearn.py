@@ -24,7 +24,7 @@ import sklearn.model_selection
 from joblib.parallel import get_active_backend
 from sklearn.model_selection._search import BaseSearchCV
 
-from mscourse.engines import local_cluster
+from mscourse.engines import local_cluster, usable_cores
 from mscourse.errors import ParameterError
 from mscourse.joblib import EnginesBackend
 from mscourse.pools import Engines
@@ -279,7 +279,7 @@ class _Place(ExitStack):
                 return
             n_engines = n_jobs or told_n_jobs
             if n_engines is not None and n_engines < 0:  # -1: all cores, -2: all but one
-                n_engines = max(1, joblib.cpu_count() + 1 + n_engines)
+                n_engines = max(1, usable_cores() + 1 + n_engines)
             engines = self.enter_context(local_cluster(n_engines))
         backend = EnginesBackend(engines, stand_ins=self._stand_ins)
         self._backend.enter_context(joblib.parallel_config(backend))

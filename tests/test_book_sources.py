@@ -306,6 +306,7 @@ def test_outputs_are_made_again_when_what_they_come_from_changes() -> None:
         "benchmarks/results.json",
         "book/explorables/tables.py",
         "book/explorables/panel.js",
+        "book/data/spot_prices_t3_micro.csv",
     ):
         assert name in sources
     assert not [name for name in sources if "/_ext/" in name or name.endswith(".pyc")]

@@ -126,6 +126,24 @@ def test_check_of_a_wrong_file_prints_its_errors(write, monkeypatch, capsys):
     assert f"{path}:2: [cluster c] has no setting KEYNAM. Did you mean KEYNAME?" in output.err
 
 
+def test_check_tells_of_wheels_that_are_not_there(write, tmp_path, monkeypatch, capsys):
+    key = tmp_path / "key"
+    key.write_text("")
+    key.chmod(0o600)
+    path = write(
+        f"[key k]\nKEY_LOCATION = {key}\n"
+        "[cluster c]\nKEYNAME = k\nPROVIDER = ssh\nHOSTS = lab01\nWHEELS = wheels\n"
+    )
+    monkeypatch.setenv(VARIABLE, str(path))
+    assert main(["cluster", "check"]) == 1
+    output = capsys.readouterr()
+    assert "[cluster c]" in output.out
+    assert f"there are no wheels in {path.parent / 'wheels'} (WHEELS)" in output.err
+    (path.parent / "wheels").mkdir()
+    (path.parent / "wheels" / "numpy-2.0-py3-none-any.whl").write_text("")
+    assert main(["cluster", "check"]) == 0
+
+
 def test_the_command_alone_prints_its_help(capsys):
     assert main(["cluster"]) == 2
     assert "write a configuration to begin with" in capsys.readouterr().out

@@ -57,6 +57,22 @@ def test_a_number_that_must_be_positive_is_refused_at_once(arguments, capsys):
     assert f"{arguments[2]} is not a positive number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["put", "room", "data.csv"], "Name the target behind data.csv"),
+        (["get", "room", "results.csv"], "Name the target behind results.csv"),
+        (["run", "room"], "which command?"),
+        (["run", "room", "--node", "node001", "ls"], "Options stand before NAME"),
+    ],
+)
+def test_what_would_do_nothing_or_something_else_is_refused(arguments, says, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["cluster", *arguments])
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+
+
 def test_the_state_of_a_node_with_another_version_can_be_read():
     status = Status.read('{"state": "working", "n_engines": 2, "colour_of_the_fan": "blue"}')
     assert (status.state, status.n_engines) == ("working", 2)

@@ -520,6 +520,10 @@ def test_a_search_is_played_to_its_end(page: Any) -> None:
     told = panel.locator(".explorable-summary").inner_text()
     assert "100 of 100 evaluations are done with the queue" in told
     assert panel.locator(".explorable-summary").get_attribute("aria-live") == "polite"
+    # From its end it is played once more, from the beginning.
+    panel.get_by_role("button", name="Play", exact=True).press("Enter")
+    page.wait_for_timeout(700)
+    assert 0 < float(moment.input_value()) < float(moment.get_attribute("max"))
 
 
 @pytest.mark.parametrize("name", NAMES)

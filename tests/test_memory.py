@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import mscourse
@@ -118,3 +119,33 @@ def test_engines_are_measured_not_the_client(client):
     pids = {record.pid for record in records.values()}
     assert len(pids) == 2
     assert os.getpid() not in pids
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "cache"),
+    [
+        (".", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_container_has_what_its_limit_leaves(tmp_path, monkeypatch, folder, limit, used, cache):
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    files = {limit: "1000000", used: "700000", "memory.stat": f"anon 5\n{cache} 100000\nfile 7"}
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text + "\n")
+    host = memory.host_memory()
+    assert (host.total_bytes, host.available_bytes, host.free_bytes) == (10**6, 400_000, 300_000)
+
+
+@pytest.mark.parametrize("limit", ["max", str(2**63 - 4096), "nonsense"])
+def test_a_container_without_a_limit_has_what_the_host_has(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    for name, text in {
+        "memory.max": limit,
+        "memory.current": "5",
+        "memory.stat": "inactive_file 1",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert memory.host_memory().total_bytes == psutil.virtual_memory().total

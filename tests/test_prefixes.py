@@ -168,8 +168,8 @@ def test_by_default_each_host_goes_by_its_own_memory(splits, tmp_path, monkeypat
             engine.submit(launched.wait)
             search = mscourse.grid_search(pipeline, grid, splits, engines=engine)
             # As if the engine were on a host of that size, and the client were not.
-            memory = SimpleNamespace(total=total_bytes)
-            monkeypatch.setattr(prefixes.psutil, "virtual_memory", lambda memory=memory: memory)
+            memory = SimpleNamespace(total_bytes=total_bytes)
+            monkeypatch.setattr(prefixes, "host_memory", lambda memory=memory: memory)
             prefixes._default_budget_bytes.cache_clear()
             launched.set()
             assert search.wait(PATIENCE_S)

@@ -337,3 +337,16 @@ def test_the_contents_lead_to_the_slides(made: Path) -> None:
     links = re.findall(r'href="([^"]+\.html)"', html)
     assert links == [f"{name}.html" for name in CHAPTERS]
     assert all((made / link).exists() for link in links)
+
+
+def test_slides_of_one_chapter_remove_nothing_else(sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "talk"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    first = BOOK / f"{CHAPTERS[0]}.md"
+    for chapter in (first, sample):
+        assert slides.main(["--folder", str(folder), str(chapter)]) == 0
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]+\.html)"', html) == [f"{CHAPTERS[0]}.html", "sample.html"]
+    assert "A *small* chapter" in html
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"

@@ -75,7 +75,8 @@
       summary.setAttribute("aria-live", "off");
       play.textContent = "Pause";
       let beforeMs = null;
-      let nowS = moment.value >= Number(moment.input.max) ? 0 : moment.value;
+      if (moment.value >= Number(moment.input.max)) moment.value = 0; // once more
+      let nowS = moment.value;
       const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       const frame = (ms) => {
         const passedMs = beforeMs === null ? 0 : ms - beforeMs;

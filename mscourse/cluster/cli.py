@@ -228,7 +228,7 @@ def _add_work(commands: Any) -> None:
         help="the longest it may take (600)",
     )
     _name(run_)
-    run_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    run_.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, action=_Command)
     for name, where in (
         ("put", "to the master, or to another node"),
         ("get", "from the master, or from another node"),
@@ -237,7 +237,9 @@ def _add_work(commands: Any) -> None:
         copy = _add(commands, name, name, f"copy files {where}", more)
         copy.add_argument("--node", metavar="NODE", help="another node than the master")
         _name(copy)
-        copy.add_argument("paths", metavar="PATH", nargs="+", help="the last one is the target")
+        copy.add_argument(
+            "paths", metavar="PATH", nargs="+", action=_Paths, help="the last one is the target"
+        )
 
 
 def _add_aws(commands: Any) -> None:
@@ -279,6 +281,38 @@ def _add(
     )
     parser.set_defaults(run=_later(run))
     return parser
+
+
+class _Command(argparse.Action):
+    """A command for nodes. An empty one would succeed, and so would an option taken for it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if not values:
+            parser.error("which command? It stands behind NAME, such as: df -h")
+        if values[0].startswith("-"):
+            parser.error(f"{values[0]} is no command. Options stand before NAME.")
+        setattr(namespace, self.dest, values)
+
+
+class _Paths(argparse.Action):
+    """What to copy, and where to. With one path alone, rsync would list it and copy nothing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if len(values) < 2:
+            parser.error(f"where to? Name the target behind {values[0]}, such as: .")
+        setattr(namespace, self.dest, values)
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], int]:

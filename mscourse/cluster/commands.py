@@ -61,7 +61,18 @@ def check_config(arguments: argparse.Namespace) -> int:
     for each in config.templates.values():
         print()
         print("\n".join(describe(each, is_default=each.name == config.default_template)))
-    return 0
+    without_wheels = [
+        each
+        for each in config.templates.values()
+        if each.wheels is not None and not any(each.wheels.glob("*.whl"))
+    ]
+    for each in without_wheels:
+        print(
+            f"[cluster {each.name}]: there are no wheels in {each.wheels} (WHEELS). Fill it before "
+            "you start the cluster, or its nodes cannot install anything.",
+            file=sys.stderr,
+        )
+    return 1 if without_wheels else 0
 
 
 def describe(settings: ClusterSettings, *, is_default: bool = False) -> list[str]:

@@ -26,7 +26,9 @@
 ``record``              what the checks found, kept for as long as nothing changes
 ``certificate``         a page that says what was solved
 ``handout``             a folder for learners: labs, and checks without answers
-``grade``               a folder of notebooks that were handed in, as a table
+``handins``             the notebooks that were handed in, and whose each is
+``grade``               all of these checked, as a table
+``shown``               names that others chose, as they may be shown
 ``needs``               what the commands need: the course, packages, a place to write
 ``options``             the options that several commands have
 ``cli``, ``roomcli``    the command ``mscourse lab``: for learners, for instructors

@@ -19,6 +19,7 @@ from mscourse.labs.needs import require_free
 from mscourse.labs.notebook import Exercise, exercises
 from mscourse.labs.progress import check_and_keep
 from mscourse.labs.record import Entry, Record
+from mscourse.labs.shown import JOINERS, is_printable
 
 COURSE_TITLE = "Distributed Model Selection and Assessment"
 
@@ -107,7 +108,8 @@ def checked_name(name: str) -> str:
         It is empty, too long, or has characters that cannot be shown.
     """
     plain = " ".join(name.split())
-    if not plain or len(plain) > _LONGEST_NAME or not plain.isprintable():
+    is_seen = plain.strip(JOINERS) != ""
+    if not is_seen or len(plain) > _LONGEST_NAME or not is_printable(plain):
         raise LabError(
             f"--name is the name for the certificate: 1 to {_LONGEST_NAME} characters that can be "
             f'printed, such as --name "Ada Lovelace". It cannot be {name!r:.100}.'

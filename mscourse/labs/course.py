@@ -21,6 +21,12 @@ from mscourse.labs.notebook import (
     write_notebook,
 )
 
+#: What to do where a notebook cannot be read or written.
+_MAY_WRITE = (
+    "See that you may read the notebook and write to its folder {folder}, or work in a copy of "
+    "the course that is your own (--course DIR)."
+)
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -99,10 +105,22 @@ class Lab:
         -------
         Path or None
             The backup; None when there was nothing to lose.
+
+        Raises
+        ------
+        LabError
+            The notebook cannot be read, or its folder cannot be written to. What was there is
+            still there.
         """
         fresh = strip(self.solution())
-        backup = back_up(self.path) if self.differs_from(fresh) else None
-        write_notebook(fresh, self.path)
+        try:
+            backup = back_up(self.path) if self.differs_from(fresh) else None
+            write_notebook(fresh, self.path)
+        except OSError as error:
+            raise LabError(
+                f"{self.path} cannot be brought back: {error}. What is there stays as it is. "
+                + _MAY_WRITE.format(folder=self.path.parent)
+            ) from None
         return backup
 
     def differs_from(self, fresh: Notebook) -> bool:
@@ -111,18 +129,30 @@ class Lab:
 
 
 def back_up(path: Path) -> Path:
-    """Copy a notebook beside itself, to a name with the time; never onto an older backup."""
+    """Copy a notebook beside itself, to a name with the time; never onto an older backup.
+
+    Raises
+    ------
+    LabError
+        The notebook cannot be read, or its folder cannot be written to.
+    """
     stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
-    content = path.read_bytes()
-    for n in range(1, 1000):
-        suffix = stamp if n == 1 else f"{stamp}-{n}"
-        backup = path.with_name(f"{path.stem}.backup-{suffix}{path.suffix}")
-        try:
-            with backup.open("xb") as file:
-                file.write(content)
-        except FileExistsError:
-            continue
-        return backup
+    try:
+        content = path.read_bytes()
+        for n in range(1, 1000):
+            suffix = stamp if n == 1 else f"{stamp}-{n}"
+            backup = path.with_name(f"{path.stem}.backup-{suffix}{path.suffix}")
+            try:
+                with backup.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                continue
+            return backup
+    except OSError as error:
+        raise LabError(
+            f"{path} cannot be backed up: {error}. Nothing was changed. "
+            + _MAY_WRITE.format(folder=path.parent)
+        ) from None
     raise LabError(f"{path} cannot be backed up: a thousand backups bear the time {stamp}.")
 
 

@@ -3,7 +3,6 @@
 ::
 
     DIR/ada-01-primer.ipynb ───────┐
-    DIR/grace/01-primer.ipynb ─────┤
     DIR/grace/lab two.ipynb ───────┼─ find ─> each alone: which lab? ─ check, within a time ─> Row
     DIR/lab01/bob-01-primer.ipynb ─┘
 
@@ -16,17 +15,21 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mscourse.errors import LabError
 from mscourse.labs.check import check_lab
 from mscourse.labs.course import Course, Lab
+from mscourse.labs.handins import Learners, handed_in, named_lab
 from mscourse.labs.notebook import read_notebook
 from mscourse.labs.sandbox import CELL_TIMEOUT_S, TOTAL_TIMEOUT_S
+from mscourse.labs.shown import printable
 from mscourse.labs.verdict import LabReport
 
 #: Larger ones are not read. A lab with all its outputs takes less than 1 MB.
@@ -45,7 +48,7 @@ class Row:
     Attributes
     ----------
     learner : str
-        From the file's name, or its folder's.
+        From the file's name, or its folder's: see :mod:`mscourse.labs.handins`.
     lab : str
         The lab's name; empty if it is not known.
     done, asked : int or None
@@ -77,31 +80,7 @@ class Row:
             "; ".join(self.remarks),
             self.file,
         )
-        return tuple(map(_printable, texts))
-
-
-def handed_in(folder: Path) -> list[Path]:
-    """List the notebooks of a folder and of its subfolders, but no backups and checkpoints.
-
-    Raises
-    ------
-    LabError
-        There is no such folder, or no notebook in it.
-    """
-    if not folder.is_dir():
-        raise LabError(f"{folder} is not a folder. Name the one with the handed-in notebooks.")
-    found = [
-        path
-        for path in sorted(folder.rglob("*.ipynb"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and ".backup-" not in path.name
-    ]
-    if not found:
-        raise LabError(
-            f"There is no notebook (*.ipynb) in {folder}. Put them there as "
-            "ada-01-primer.ipynb, or in one folder for each learner."
-        )
-    return found
+        return tuple(map(printable, texts))
 
 
 def grade(
@@ -129,27 +108,48 @@ def grade(
     Returns
     -------
     list of Row
-        By learner, lab and file.
+        As `in_order` gives them.
     """
+    paths = handed_in(folder)
+    learners = Learners(folder, paths, [lab.name for lab in course.labs()])
+    is_interrupted = threading.Event()
 
     def row_of(path: Path) -> Row:
-        row = _row(course, folder, path, cell_timeout_s, total_timeout_s)
-        if on_row is not None:
+        row = _row(course, folder, path, learners, cell_timeout_s, total_timeout_s)
+        # Ctrl-C ends what runs, too. That is no fault of the notebook, and no row.
+        if on_row is not None and not is_interrupted.is_set():
             on_row(row)
         return row
 
-    paths = handed_in(folder)
     with ThreadPoolExecutor(n_jobs) as executor:
         try:
             rows = list(executor.map(row_of, paths))
         except BaseException:
+            is_interrupted.set()
             executor.shutdown(wait=False, cancel_futures=True)  # or all others would run yet
             raise
-    return sorted(rows, key=lambda row: (row.learner, row.lab, row.file))
+    return in_order(rows)
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """Sort rows by learner, lab and file, and remark where a learner handed in a lab again."""
+    counts = Counter((row.learner, row.lab) for row in rows if row.lab)
+    remarked = [
+        replace(row, remarks=(*row.remarks, "handed in twice" if n == 2 else f"handed in {n} times"))
+        if (n := counts[row.learner, row.lab]) > 1
+        else row
+        for row in rows
+    ]
+    return sorted(remarked, key=lambda row: (row.learner, row.lab, row.file))
 
 
 def _row(
-    course: Course, folder: Path, path: Path, cell_timeout_s: float, total_timeout_s: float
+    course: Course,
+    folder: Path,
+    path: Path,
+    learners: Learners,
+    cell_timeout_s: float,
+    total_timeout_s: float,
 ) -> Row:
     """Check one notebook. Whatever happens is a remark: the others must be checked, too."""
     file = str(path.relative_to(folder))
@@ -164,11 +164,12 @@ def _row(
         said = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
         said = said.replace(f"{folder}{os.sep}", "")
         remarks.append(said.partition("\n")[0][:300])
-        lab = lab or _named(course, path)
+        lab = lab or named_lab(course, path)
         name = "" if lab is None else lab.name
-        return Row(_learner(folder, path, name), name, None, None, (), tuple(remarks), file)
+        learner = learners.learner_of(path, name)
+        return Row(learner, name, None, None, (), tuple(remarks), file)
     return Row(
-        learner=_learner(folder, path, lab.name),
+        learner=learners.learner_of(path, lab.name),
         lab=lab.name,
         done=report.n_done,
         asked=len(report.verdicts),
@@ -179,7 +180,7 @@ def _row(
 
 
 def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
-    """Which lab a notebook is, by its metadata; where these are gone, by the end of its name."""
+    """Which lab a notebook is, by its metadata; where these are gone, by its name."""
     if path.is_symlink() or not path.is_file():
         raise LabError("This is no file of its own, and was not read.")
     if path.stat().st_size > _MOST_BYTES:
@@ -189,7 +190,7 @@ def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
     written: Any = read_notebook(path).metadata.get("mscourse")
     name = written.get("lab") if isinstance(written, dict) else None
     if name is None:
-        if named := _named(course, path):
+        if named := named_lab(course, path):
             remarks.append("the lab is known by the file's name only")
             return named
         raise LabError("The notebook does not say which lab it is, and neither does its name.")
@@ -200,24 +201,6 @@ def _lab_of(course: Course, path: Path, remarks: list[str]) -> Lab:
         f"It says that it is the lab {name!r:.60}, and there is none of that name. "
         f"The labs are {', '.join(lab.name for lab in labs)}."
     )
-
-
-def _named(course: Course, path: Path) -> Lab | None:
-    """Which lab the name of a file ends with, if any."""
-    return next((lab for lab in course.labs() if path.stem.endswith(lab.name)), None)
-
-
-def _learner(folder: Path, path: Path, lab_name: str) -> str:
-    """Whose notebook it is: what precedes the lab's name, or else the name of its folder.
-
-    The folder comes second, since it may be one for all notebooks of a lab.
-    """
-    if lab_name and path.stem.endswith(lab_name):
-        name = path.stem.removesuffix(lab_name).rstrip("-_ ")
-        if name:
-            return name
-    inside = path.relative_to(folder)
-    return inside.parts[0] if len(inside.parts) > 1 else path.stem
 
 
 def _remarks(report: LabReport) -> list[str]:
@@ -250,17 +233,13 @@ def write_csv(rows: list[Row], path: Path) -> None:
         The file cannot be written.
     """
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # Excel takes a file for UTF-8 only if it starts with the mark that this encoding writes.
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(_COLUMNS)
             writer.writerows(map(_harmless, (row.fields() for row in rows)))
     except OSError as error:
         raise LabError(f"The table cannot be written to {path}: {error}") from None
-
-
-def _printable(text: str) -> str:
-    """Keep a learner's file name from steering the instructor's terminal."""
-    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _harmless(fields: tuple[str, ...]) -> list[str]:

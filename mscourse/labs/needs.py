@@ -44,9 +44,20 @@ def require_free(path: Path, overwrite: bool) -> None:
     Raises
     ------
     LabError
-        The file is there, and is not to be overwritten, or its folder is not there.
+        The file is there, and is not to be overwritten, or its folder is not there, or either
+        must not be written to.
     """
     if path.is_dir() or not path.parent.is_dir():
         raise LabError(f"{path} cannot be written: name a file (-o FILE) in a folder that exists.")
     if path.exists() and not overwrite:
         raise LabError(f"{path} is there already. Name another file with -o, or give --force.")
+    was_there = path.is_symlink() or path.exists()
+    try:
+        with path.open("ab"):
+            pass  # what is there stays as it is
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise LabError(
+            f"{path} cannot be written: {error.strerror}. Name a file (-o FILE) that you may write."
+        ) from None

@@ -73,9 +73,11 @@ def hand_out(arguments: argparse.Namespace) -> int:
 
 
 def grade_folder(arguments: argparse.Namespace) -> int:
-    """Check the notebooks, print the table and write it."""
+    """Check the notebooks, write the table and print it."""
     course = find_course(arguments)
-    from mscourse.labs.grade import as_text, grade, handed_in, write_csv
+    from mscourse.labs.grade import as_text, grade, in_order, write_csv
+    from mscourse.labs.handins import handed_in
+    from mscourse.labs.shown import printable
 
     require_free(arguments.output, arguments.force)
     n_notebooks = len(handed_in(arguments.folder))
@@ -86,9 +88,10 @@ def grade_folder(arguments: argparse.Namespace) -> int:
     def tell(row: Row) -> None:
         finished.append(row)
         share = "no verdict" if row.done is None else f"{row.done} of {row.asked}"
-        line = f"[{len(finished)}/{n_notebooks}] {row.learner} {row.lab or row.file}: {share}"
-        print(line, file=sys.stderr, flush=True)
+        what = printable(f"{row.learner} {row.lab or row.file}: {share}")
+        print(f"[{len(finished)}/{n_notebooks}] {what}", file=sys.stderr, flush=True)
 
+    is_interrupted = False
     try:
         rows = grade(
             course,
@@ -99,12 +102,23 @@ def grade_folder(arguments: argparse.Namespace) -> int:
             on_row=tell,
         )
     except KeyboardInterrupt:
-        print(as_text(finished))
+        is_interrupted = True
+        rows = in_order(finished)
+    if rows:
+        try:
+            write_csv(rows, arguments.output)  # first: it has taken long to get
+        finally:
+            _print(as_text(rows))
+    if is_interrupted:
+        table = f"They are in {arguments.output}." if rows else "No table was written."
         raise LabError(
-            f"Interrupted: {len(finished)} of {n_notebooks} notebooks were checked, and no table "
-            "was written."
-        ) from None
-    print(as_text(rows))
-    write_csv(rows, arguments.output)
+            f"Interrupted: {len(rows)} of {n_notebooks} notebooks were checked. {table}"
+        )
     print(f"The table is in {arguments.output}.", file=sys.stderr)
     return 0
+
+
+def _print(text: str) -> None:
+    """Print a text, with a question mark for each character that the terminal does not know."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
