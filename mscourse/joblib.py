@@ -172,12 +172,17 @@ class _Call:
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], None] | None
     ) -> Future[Any]:
-        payload, files = self._arrays.dumps(func)
         future: Future[Any] = Future()
-        if files:
-            future.add_done_callback(lambda _: self._arrays.release(files))
         if callback is not None:
             future.add_done_callback(callback)
+        try:
+            payload, files = self._arrays.dumps(func)
+        except Exception as error:  # noqa: BLE001  # it cannot be pickled, or the disk is full
+            # joblib submits from a callback, too, and what that raises nobody would learn.
+            future.set_exception(error)
+            return future
+        if files:
+            future.add_done_callback(lambda _: self._arrays.release(files))
         with self._lock:
             number = self._n_submitted
             self._n_submitted += 1

@@ -99,13 +99,33 @@ def run_task(number: int, payload: bytes) -> bytes:
         except Exception as raised:  # noqa: BLE001  # whatever it is, it is raised at the client
             raised.add_note(f"On an engine:\n{traceback.format_exc()}")
             error = raised
-    warned = [EngineWarning(w.message, w.category, w.filename, w.lineno) for w in caught]
+            if not _can_travel(error):
+                error = RuntimeError("".join(traceback.format_exception(error)))
+    warned = [_warning(each) for each in caught]
     try:
         return _dumps(TaskOutcome(result, error, printed.getvalue(), warned))
-    except Exception:  # noqa: BLE001  # something is of a kind that cannot travel
-        plain = [EngineWarning(str(w.message), UserWarning, w.filename, w.lineno) for w in warned]
-        why = "".join(traceback.format_exception(error)) if error else traceback.format_exc()
-        return _dumps(TaskOutcome(None, RuntimeError(why), printed.getvalue(), plain))
+    except Exception:  # noqa: BLE001  # the result is of a kind that cannot travel
+        error = RuntimeError(traceback.format_exc())
+        return _dumps(TaskOutcome(None, error, printed.getvalue(), warned))
+
+
+def _warning(caught: warnings.WarningMessage) -> EngineWarning:
+    message, category = caught.message, caught.category
+    if not _can_travel(message):
+        message, category = f"{category.__name__}: {message}", UserWarning
+    return EngineWarning(message, category, caught.filename, caught.lineno)
+
+
+def _can_travel(said: object) -> bool:
+    """Whether an error or a warning can be read where it arrives.
+
+    One that is made of more than its message often cannot: it would cost all that it travels with.
+    """
+    try:
+        pickle.loads(_dumps(said))
+    except Exception:  # noqa: BLE001  # each type has an error of its own for it
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -163,7 +163,7 @@ class Shared:
     @property
     def fit_data(self) -> Any:
         """The train set as the prefix gave it when it was fitted."""
-        return self._levels[-1].fit_data
+        return _handed_out(self._levels[-1].fit_data)
 
     def rest(self, pipeline: Pipeline) -> Pipeline:
         """Give the steps of a pipeline that come after the prefix."""
@@ -192,7 +192,7 @@ class Shared:
             X = _read_only(X)
             if _n_bytes(X) + sum(each.n_bytes for each in self._levels) <= self._budget_bytes:
                 level.transformed[part] = X
-        return X
+        return _handed_out(X)
 
 
 class _Latest(threading.local):
@@ -227,6 +227,7 @@ def fitted(
     _janitor.hold()
     known = _latest.levels
     levels: list[_Level] = []
+    n_own = len(prefix)  # so many levels have data of their own
     X, from_depth = X_train, 0
     for i, (depth, key) in enumerate(prefix):
         if i < len(known) and (known[i].place, known[i].depth, known[i].key) == (place, depth, key):
@@ -237,14 +238,16 @@ def fitted(
             head = Pipeline(pipeline.steps[from_depth:depth])
             reseed(budget.seed, _PREFIX, place[1], key[1])
             fit_data = head.fit_transform(X) if y_train is None else head.fit_transform(X, y_train)
+            if _shares_memory(fit_data, X):
+                n_own = min(n_own, i)
             level = _Level(place, depth, key, head, _read_only(fit_data), {})
         levels.append(level)
-        X, from_depth = level.fit_data, depth
+        X, from_depth = _handed_out(level.fit_data), depth
     budget_bytes = budget.prefix_cache_bytes
     if budget_bytes is None:
         budget_bytes = _default_budget_bytes()
     is_kept = sum(level.n_bytes for level in levels) <= budget_bytes
-    _latest.levels = levels if is_kept else []
+    _latest.levels = levels[:n_own] if is_kept else []
     return Shared(tuple(levels), budget_bytes if is_kept else 0)
 
 
@@ -299,25 +302,42 @@ _janitor = _Janitor()
 
 
 def _read_only(X: Any) -> Any:
-    """Protect transformed data from estimators that write into their input.
-
-    Where that cannot be done they are left as they are: a data frame is copied by whoever writes.
-    """
-    if isinstance(X, np.ndarray):
-        X.flags.writeable = False
-    elif sparse.issparse(X) and hasattr(X, "data"):
-        for part in ("data", "indices", "indptr"):
-            if hasattr(X, part):
-                getattr(X, part).flags.writeable = False
+    """Protect transformed data from estimators that write into their input."""
+    for part in _arrays(X):
+        part.flags.writeable = False
     return X
 
 
-def _n_bytes(X: Any) -> int:
+def _handed_out(X: Any) -> Any:
+    """Give what an estimator may write into: a copy, of what cannot be protected from that.
+
+    scikit-learn makes the arrays of a data frame of pandas writeable again.
+    """
+    return X.copy() if hasattr(X, "memory_usage") else X
+
+
+def _shares_memory(X: Any, source: Any) -> bool:
+    """Whether some data are those that they were made of, as a transformer without a copy does it.
+
+    Whatever is done to one of them is done to the other. Such steps save no time, anyway.
+    """
+    sources = _arrays(source)
+    return any(np.may_share_memory(part, each) for part in _arrays(X) for each in sources)
+
+
+def _arrays(X: Any) -> list[np.ndarray]:
+    """Give the arrays that hold an array or a sparse matrix; of anything else, none."""
     if isinstance(X, np.ndarray):
-        return int(X.nbytes)
+        return [X]
     if sparse.issparse(X):
-        parts = (getattr(X, part, None) for part in ("data", "indices", "indptr", "row", "col"))
-        return sum(int(part.nbytes) for part in parts if isinstance(part, np.ndarray))
+        parts = (getattr(X, name, None) for name in ("data", "indices", "indptr", "row", "col"))
+        return [part for part in parts if isinstance(part, np.ndarray)]
+    return []
+
+
+def _n_bytes(X: Any) -> int:
+    if isinstance(X, np.ndarray) or sparse.issparse(X):
+        return sum(part.nbytes for part in _arrays(X))
     if hasattr(X, "memory_usage"):  # pandas
         return int(X.memory_usage(deep=True).sum())
     if hasattr(X, "estimated_size"):  # polars

@@ -248,6 +248,41 @@ def test_what_cannot_be_read_is_raised(client):
     assert "what engine" in "".join(caught.value.__notes__)
 
 
+class TwoPartError(Exception):
+    """Is made of two things, and pickled with its message alone."""
+
+    def __init__(self, what, where):
+        super().__init__(f"{what} at {where}")
+
+
+class TwoPartWarning(UserWarning):
+    """The same, as a warning."""
+
+    def __init__(self, what, where):
+        super().__init__(f"{what} at {where}")
+
+
+def warn_in_two_parts(x):
+    warnings.warn(TwoPartWarning("a leak", "the seam"), stacklevel=1)
+    if x < 0:
+        raise TwoPartError("a fire", "the stove")
+    return x
+
+
+def test_what_is_said_so_that_it_cannot_be_read_costs_neither_result_nor_message(client):
+    with on(client), pytest.warns(UserWarning, match="TwoPartWarning: a leak at the seam"):
+        assert parallel(warn_in_two_parts, *range(4)) == [0, 1, 2, 3]
+    with on(client), pytest.raises(RuntimeError, match="TwoPartError: a fire at the stove"):
+        parallel(warn_in_two_parts, -1)
+
+
+@pytest.mark.timeout(60)
+def test_a_late_task_that_cannot_be_pickled_is_told(client):
+    arguments = [threading.Lock() if x == 25 else x for x in range(30)]
+    with on(client), pytest.raises(TypeError, match="cannot pickle"):
+        parallel(str, *arguments)
+
+
 class UnspeakableError(Exception):
     def __init__(self, a, b):
         super().__init__(threading.Lock())

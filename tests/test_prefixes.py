@@ -18,7 +18,14 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler, TargetEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    StandardScaler,
+    TargetEncoder,
+)
+from sklearn.svm import SVC
 
 import mscourse
 from mscourse import prefixes
@@ -185,6 +192,38 @@ def test_an_estimator_that_writes_into_its_input_harms_nobody(splits, client):
     assert not shared.n_failed
     assert_same_scores(shared, alone)
     assert len(set(shared.results()["mean_test_score"])) == 1
+
+
+AS_FRAME = MinMaxScaler().set_output(transform="pandas")
+
+
+@pytest.mark.parametrize(
+    ("steps", "grid"),
+    [
+        ([StandardScaler(copy=False)], {"svc__C": [0.1, 1, 10]}),
+        ([StandardScaler(copy=False), PCA(5, random_state=0)], {"svc__C": [0.1, 1, 10]}),
+        ([PCA(5, random_state=0), StandardScaler(copy=False)], {"svc__C": [0.1, 1, 10]}),
+        (
+            [MinMaxScaler(), StandardScaler(copy=False)],
+            {"standardscaler__with_mean": [True, False], "svc__C": [0.1, 1, 10]},
+        ),
+        ([AS_FRAME, StandardScaler(copy=False)], {"standardscaler__with_mean": [True, False]}),
+        ([FunctionTransformer(None)], {"svc__C": [0.1, 1, 10]}),
+    ],
+    ids=["alone", "first", "second", "parted", "frame", "unchanged"],
+)
+@pytest.mark.parametrize("return_train_score", [True, False])
+def test_a_step_that_makes_no_copy_harms_nobody(splits, steps, grid, return_train_score):
+    with ThreadPoolExecutor(1) as engine:
+        shared, alone = search_with_and_without(
+            splits,
+            make_pipeline(*steps, SVC()),
+            grid,
+            engine,
+            return_train_score=return_train_score,
+        )
+    assert not shared.n_failed
+    assert_same_scores(shared, alone)
 
 
 def test_a_failure_says_the_same_as_without_sharing(splits, client):
