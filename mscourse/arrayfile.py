@@ -107,13 +107,27 @@ class ArrayWriter(FileWriter):
         Raises
         ------
         ParameterError
-            If a value cannot be converted.
+            If a value cannot be converted, or would become another integer.
         """
         try:
-            array = np.ascontiguousarray(rows, self._dtype)
+            with np.errstate(invalid="ignore"):  # that a float is no integer is said below
+                array = np.ascontiguousarray(rows, self._dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise ParameterError(f"The data cannot be stored as {self._dtype}: {error}") from error
+        self._check_integers(np.asarray(rows), array)
         self.put(array.reshape(-1).view(np.uint8).data)
+
+    def _check_integers(self, given: NDArray[Any], stored: NDArray[Any]) -> None:
+        """Refuse to wrap numbers round, and to cut off what comes after the point."""
+        if stored.dtype.kind not in "biu" or given.dtype.kind not in "biufcO":
+            return
+        differs = np.flatnonzero(given != stored)
+        if len(differs):
+            value = given.reshape(-1)[differs[0]]
+            raise ParameterError(
+                f"The data cannot be stored as {self._dtype}: {value} would become "
+                f"{stored.reshape(-1)[differs[0]]}."
+            )
 
     def finish(self) -> ArrayFile:
         """Flush the file to the disk if it must last, and give it its name."""

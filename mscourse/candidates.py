@@ -10,6 +10,7 @@ import bisect
 import itertools
 import math
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
@@ -73,7 +74,14 @@ def _are_equal(one: object, other: object) -> bool:
         return True
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)  # type: ignore[arg-type]  # it takes anything
-    return bool(one == other)
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return are_same(one, other)
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):  # a data frame, of which each value is equal or not
+        return False
 
 
 class _OneGrid(_Lazy):
@@ -186,9 +194,30 @@ def random_order(n: int, seed: int) -> NDArray[np.int64]:
 def new_ones(candidates: Sequence[Params], known: Sequence[Params]) -> Sequence[Params]:
     """Leave out the candidates that are among those known already."""
     seen = set(map(_identity, known))
-    fresh = [params for params in candidates if _identity(params) not in seen]
+    alike: dict[Any, list[Params]] = defaultdict(list)
+    for params in known:
+        alike[_outline(_identity(params))].append(params)
+
+    def is_known(params: Params) -> bool:
+        full = _identity(params)
+        if full in seen:
+            return True
+        outline = _outline(full)
+        # Lists, dictionaries and arrays may be equal without being the same object.
+        return outline != full and any(are_same(params, each) for each in alike[outline])
+
+    fresh = [params for params in candidates if not is_known(params)]
     return candidates if len(fresh) == len(candidates) else fresh
 
 
 def _identity(params: Params) -> tuple[Any, ...]:
     return tuple((name, identity(params[name])) for name in sorted(params))
+
+
+def _outline(identified: Any) -> Any:
+    """Leave out of an identity which objects it is made of."""
+    if not isinstance(identified, tuple):
+        return identified
+    if identified and identified[0] is object:
+        return (object,)
+    return tuple(map(_outline, identified))

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import clone
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -52,7 +53,7 @@ def checked_evaluator(
         raise ParameterError(
             f"return_train_score must be True or False, not {return_train_score!r}."
         )
-    raise_errors = error_score == "raise"
+    raise_errors = isinstance(error_score, str) and error_score == "raise"
     if not raise_errors and not is_number(error_score):
         raise ParameterError(f"error_score must be a number or 'raise', not {error_score!r}.")
     if timeout_s is not None and not (is_number(timeout_s) and 0 < timeout_s < math.inf):
@@ -109,14 +110,16 @@ def _scores_by_predictions(scoring: Scoring) -> bool:
 
 def _routed_metadata(
     estimator: Any, scorer: Callable[..., Any], splits: Splits
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell which of the persisted metadata ``fit`` gets, and which the scorer."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Tell which of the persisted metadata each argument of ``fit`` and of the scorer gets."""
     names = splits.metadata_names
     if not names:
-        return (), ()
+        return {}, {}
     if not get_config()["enable_metadata_routing"]:
         accepts = "sample_weight" in names and _accepts_sample_weight(scorer)
-        return names, ("sample_weight",) if accepts else ()
+        return {name: name for name in names}, (
+            {"sample_weight": "sample_weight"} if accepts else {}
+        )
     router = (
         MetadataRouter(owner="The search")
         .add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
@@ -128,7 +131,7 @@ def _routed_metadata(
         raise ParameterError(
             f"The metadata of the splits ({', '.join(names)}) cannot be routed: {error}"
         ) from error
-    return tuple(routed.estimator.fit), tuple(routed.scorer.score)
+    return dict(routed.estimator.fit), dict(routed.scorer.score)
 
 
 def _accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
@@ -222,20 +225,41 @@ def check_estimator(estimator: Any) -> None:
 def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]]) -> None:
     """Refuse a parameter that the estimator does not have, before it fails on every engine."""
     known = estimator.get_params(deep=True)
-    for name in dict.fromkeys(name for params in candidates for name in params):
+    candidates = list(candidates)
+    names = dict.fromkeys(name for params in candidates for name in params)
+    for name in names:
         if not isinstance(name, str):
             raise ParameterError(
                 f"{name!r} is no name of a parameter: it is of type {type(name).__name__}, not str."
             )
-        part, _, rest = name.partition("__")
-        replaced = rest and any(part in params for params in candidates)
-        if name not in known and not replaced:
+        if (
+            name not in known
+            and not _is_replaced(name, names)
+            and not _takes(estimator, name, candidates)
+        ):
             similar = difflib.get_close_matches(name, known, n=1)
             raise ParameterError(
                 f"{type(estimator).__name__} has no parameter {name!r}. "
                 + (f"Did you mean {similar[0]!r}? " if similar else "")
                 + f"It has: {', '.join(sorted(known))}."
             )
+
+
+def _is_replaced(name: str, names: Iterable[str]) -> bool:
+    """Whether a part of the estimator, of which this is a parameter, is one itself."""
+    parts = name.split("__")
+    prefixes = {"__".join(parts[:n]) for n in range(1, len(parts))}
+    return not prefixes.isdisjoint(names)
+
+
+def _takes(estimator: Any, name: str, candidates: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether an estimator takes a parameter that it does not list, as some take other names."""
+    value = next(params[name] for params in candidates if name in params)
+    try:
+        clone(estimator).set_params(**{name: value})
+    except Exception:  # noqa: BLE001  # whatever it raises, it does not take it
+        return False
+    return True
 
 
 def checked_candidate(candidate: object, n_candidates: int) -> int:

@@ -50,8 +50,9 @@ class Evaluator:
         Score of an evaluation that fails.
     seed : int
         What the global random generators are seeded with, together with candidate and split.
-    fit_metadata, score_metadata : tuple of str
-        Names of the persisted metadata that ``fit`` and the scorer are given.
+    fit_metadata, score_metadata : dict of str to str
+        For the arguments of ``fit`` and of the scorer: the name of the persisted metadata that
+        each is given. They differ where somebody routes metadata under another name.
     config : dict
         The configuration of scikit-learn, as the client has it.
     filters : tuple of Filter
@@ -72,8 +73,8 @@ class Evaluator:
     return_train_score: bool = True
     error_score: float = math.nan
     seed: int = 0
-    fit_metadata: tuple[str, ...] = ()
-    score_metadata: tuple[str, ...] = ()
+    fit_metadata: Mapping[str, str] = field(default_factory=dict)
+    score_metadata: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=sklearn.get_config)
     filters: tuple[Filter, ...] = field(default_factory=current_filters)
     timeout_s: float | None = None
@@ -259,8 +260,8 @@ class _Work:
         evaluator = self._evaluator
         X_train, y_train, X_test, y_test = self._split.load(n_train=self._n_train)
         in_train, in_test = self._metadata()
-        of_fit = _only(evaluator.fit_metadata, in_train)
-        of_test = _only(evaluator.score_metadata, in_test)
+        of_fit = as_arguments(evaluator.fit_metadata, in_train)
+        of_test = as_arguments(evaluator.score_metadata, in_test)
 
         start_s = time.perf_counter()
         shared = None
@@ -289,7 +290,7 @@ class _Work:
         test_scores = score("test", X_test, y_test, of_test)
         self.score_time_s = time.perf_counter() - start_s
         if evaluator.return_train_score:
-            of_train = _only(evaluator.score_metadata, in_train)
+            of_train = as_arguments(evaluator.score_metadata, in_train)
             train_scores = score("train", X_train, y_train, of_train)
         # A metric that fails on one of the two sets has failed.
         self.test_scores = _without(self.failures, test_scores)
@@ -347,8 +348,9 @@ def _raised(text: str) -> str:
     return kind.rpartition(".")[2] + colon + message
 
 
-def _only(names: tuple[str, ...], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: metadata[name] for name in names}
+def as_arguments(routed: Mapping[str, str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Give each argument the metadata that are routed to it."""
+    return {argument: metadata[name] for argument, name in routed.items()}
 
 
 def _here() -> tuple[str, int]:

@@ -15,7 +15,7 @@ from mscourse.candidates import Candidates, Grid, are_same, grid_candidates, new
 from mscourse.checks import check_count, check_parameter_names, checked_candidate
 from mscourse.errors import MSCourseError, ParameterError
 from mscourse.evaluation import Evaluation, Params
-from mscourse.evaluator import Evaluator
+from mscourse.evaluator import Evaluator, as_arguments
 from mscourse.extras import comes_with
 from mscourse.journal import Journal
 from mscourse.pools import Engines, pool_for
@@ -133,7 +133,7 @@ class Search(Run):
         X, y = splits.load_whole()
         estimator = clone(self._evaluator.estimator).set_params(**params)
         known = splits.load_whole_metadata() if self._evaluator.fit_metadata else {}
-        metadata = {name: known[name] for name in self._evaluator.fit_metadata}
+        metadata = as_arguments(self._evaluator.fit_metadata, known)
         return estimator.fit(X, **metadata) if y is None else estimator.fit(X, y, **metadata)
 
     def _chosen(self, by: str | Callable[[dict[str, Any]], int] | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def persist_cv_splits(
     groups: ArrayLike | None = None,
     dtype: DTypeLike | None = None,
     metadata: Mapping[str, ArrayLike] | None = None,
-    random_state: int | None = None,
+    random_state: int | None = 0,
 ) -> Splits:
     """Write the rows of all splits to disk, so that every set is one slice of a memory map.
 
@@ -95,9 +95,10 @@ def persist_cv_splits(
         What else there is of each sample, such as ``{"sample_weight": w}``: of shape
         (n_samples,) or (n_samples, k), numbers, booleans, strings or dates. It is sliced with the
         splits: see `Split.load_metadata`.
-    random_state : int, optional
+    random_state : int or None
         Seed of the order of rows within a fold of the ring layout (see `mscourse.layout`). It
-        does not change which rows are in which set.
+        does not change which rows are in which set. With None the order is another one each time,
+        and a journal does not know the data again.
 
     Returns
     -------
@@ -258,7 +259,7 @@ def _index_pairs(
             raise ParameterError(f"cv must be a number of folds, a splitter or pairs, not {cv}.")
         # Whether an integer target is a class or a count cannot be known here; scikit-learn asks
         # the estimator. Counts that cannot be stratified are told so below.
-        classes = y is not None and y.dtype.kind in "biuUS" and y.ndim == 1
+        classes = y is not None and y.dtype.kind in "biuUS"
         classes = classes and type_of_target(y) in ("binary", "multiclass")
     else:
         classes = False

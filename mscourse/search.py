@@ -122,7 +122,7 @@ def grid_search(
     {'C': 1, 'gamma': 0.001}
     """
     candidates = grid_candidates(param_grid)
-    if order not in ("random", "grid"):
+    if not isinstance(order, str) or order not in ("random", "grid"):
         raise ParameterError(f"order must be 'random' or 'grid', not {order!r}.")
     evaluator = checked_evaluator(
         estimator,

@@ -112,6 +112,10 @@ class _OnEngines:
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**super().__getstate__(), "engines": None}  # type: ignore[dict-item]
+        if isinstance(state.get("_checked_cv_orig"), PersistedData):
+            # It is fitted, and may be on its way to somebody who has none of the data.
+            del state["_checked_cv_orig"]
+            state["splits"] = None
         if state.pop("_place", None) is not None:
             # On its way to an engine, as the caller of an evaluation that has its split: splitters
             # may be large, and some cannot be pickled.
@@ -131,7 +135,8 @@ class GridSearchCV(_OnEngines, sklearn.model_selection.GridSearchCV):  # type: i
     - X, y and the other arrays of at least 1 MB are written to a temporary file once, and all
       engines of a host map it. Smaller ones travel with each evaluation.
     - What evaluations print and warn of is printed and warned of here, as it comes in.
-    - A clone has the same engines, a copy and a pickle have none.
+    - A clone has the same engines, a copy and a pickle have none. Once it is fitted, they have no
+      ``splits`` either, so that a model can be used where the data are not.
 
     Parameters
     ----------
@@ -141,8 +146,9 @@ return_train_score
     engines : ipyparallel Client or view, concurrent.futures.Executor, or None
         Where the evaluations run; the engines must see the temporary folder of this process. With
         None a local cluster is started for the fit, of ``n_jobs`` engines (one for each core
-        unless told otherwise), and stopped after it. It is not started within a task of joblib's
-        and within `joblib.parallel_config`: there joblib decides, as it does for scikit-learn.
+        unless told otherwise), and stopped after it. It is not started within a task of joblib's,
+        nor where `joblib.parallel_config` names another backend than joblib's default: there
+        joblib decides, as it does for scikit-learn.
     splits : Splits, optional
         The same data as `mscourse.persist_cv_splits` wrote them. They are used instead of ``cv``,
         and each train and test set is a slice of a file that all engines of a host map; without
@@ -271,13 +277,15 @@ class _Place(ExitStack):
     def enter(self, engines: Engines, n_jobs: int | None) -> None:
         """Have the `joblib.Parallel` that is made next run on the engines."""
         self.push(self._backend)
-        if n_jobs == 1:
+        if n_jobs in (0, 1):  # of none, joblib says what is wrong with it
             return
         if engines is None:
             active, told_n_jobs = get_active_backend()
             if active.nesting_level or type(active) is not type(_default_backend()):
                 return
             n_engines = n_jobs or told_n_jobs
+            if n_engines == 1:
+                return
             if n_engines is not None and n_engines < 0:  # -1: all cores, -2: all but one
                 n_engines = max(1, usable_cores() + 1 + n_engines)
             engines = self.enter_context(local_cluster(n_engines))

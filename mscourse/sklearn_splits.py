@@ -20,6 +20,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import _safe_indexing, get_tags
 
 from mscourse.errors import ParameterError
+from mscourse.given import as_targets
 from mscourse.splits import Splits
 
 # Enough rows to tell other data and another order of rows, without reading all.
@@ -112,7 +113,8 @@ def _whole(splits: Splits, X: Any, y: Any) -> tuple[Any, Any, NDArray[np.int64]]
             )
     places = np.linspace(0, len(rows) - 1, _N_ROWS_COMPARED, dtype=np.int64)
     same_X = all(_are_same(X, rows[[p]], stored_X[slice(p, p + 1)]) for p in places.tolist())
-    if not same_X or not (y is None or _are_same(y, rows, stored_y)):
+    same_y = y is None or _are_same(as_targets(y, splits.n_samples), rows, stored_y)
+    if not same_X or not same_y:
         raise ParameterError(
             f"{'y' if same_X else 'X'} is not what was persisted as {splits.name!r}: some rows "
             "differ. Persist the data again, or leave out X and y to fit what was persisted."
@@ -142,7 +144,7 @@ def _are_same(given: Any, rows: NDArray[np.int64], stored: Any) -> bool:
         return False
     if stored.dtype.hasobject:  # there are missing values that equal nothing, not even themselves
         return some.shape == stored.shape and all(map(_look_same, some.flat, stored.flat))
-    return np.array_equal(some, stored, equal_nan=stored.dtype.kind in "fc")
+    return np.array_equal(some, stored, equal_nan=stored.dtype.kind in "fcmM")
 
 
 def _look_same(a: object, b: object) -> bool:

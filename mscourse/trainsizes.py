@@ -54,15 +54,16 @@ def spread(n: int) -> list[int]:
 
 def missing_classes(splits: Splits, train_sizes: NDArray[np.int64]) -> list[str]:
     """Tell which sizes leave out a class, and where: a line for each."""
+    _, y = splits.open_arrays("r")  # X may be long to read, and does not matter
+    if y is None or y.ndim != 1:
+        return []
+    all_classes = [np.unique(y[split.range.train]) for split in splits]
     lines = []
     for size in train_sizes.tolist():
         missing: dict[Any, None] = {}
         lacking = []
-        for split in splits:
-            _, y_train, _, _ = split.load("r")
-            if y_train is None or y_train.ndim != 1:
-                return []
-            absent = np.setdiff1d(y_train, y_train[:size])
+        for split, there_are in zip(splits, all_classes, strict=True):
+            absent = np.setdiff1d(there_are, y[split.range.train][:size])
             if len(absent):
                 missing |= dict.fromkeys(absent.tolist())
                 lacking.append(split.index)

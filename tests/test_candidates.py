@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import ParameterGrid
 from sklearn.svm import SVC
 
 import mscourse
-from mscourse.candidates import Candidates, drawn_candidates, grid_candidates, new_ones
+from mscourse.candidates import (
+    Candidates,
+    are_same,
+    drawn_candidates,
+    grid_candidates,
+    new_ones,
+)
 
 GRIDS = [
     {},
@@ -79,3 +88,17 @@ def test_the_new_ones_are_told_from_the_known():
     assert new_ones(some, grid_candidates({"day": days})) == []
     drawn = drawn_candidates({"a": [1, 2]}, 2, 0)
     assert new_ones(drawn, []) is drawn
+
+
+def test_the_known_are_recognised_by_what_they_hold():
+    known = [{"w": {0: 1, 1: 2}}, {"w": [np.ones(2)]}, {"w": (3, [4])}, {"w": np.ones(3)}]
+    assert new_ones(copy.deepcopy(known), known) == []
+    others = [{"w": {0: 1, 1: 3}}, {"w": [np.zeros(2)]}, {"w": (3, [5])}, {"w": np.ones(2)}]
+    assert new_ones(others, known) is others
+
+
+def test_any_value_can_be_compared():
+    series = pd.Series([1, 2])
+    assert are_same({"w": series}, {"w": series})
+    for one, other in itertools.pairwise([series, series * 2, [np.ones(2)], [np.zeros(2)], None]):
+        assert not are_same({"w": one}, {"w": other})

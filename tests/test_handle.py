@@ -504,6 +504,28 @@ def test_metadata_are_routed_as_in_scikit_learn(tmp_path, client):
         set_config(enable_metadata_routing=False)
 
 
+def test_metadata_are_routed_under_other_names(tmp_path, client):
+    ones = np.ones(len(Y))
+    metadata = {"of_fit": WEIGHTS, "sample_weight": ones}
+    cv = ShuffleSplit(3, random_state=0)
+    set_config(enable_metadata_routing=True)
+    try:
+        estimator = GaussianNB().set_fit_request(sample_weight="of_fit")
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight="sample_weight")
+        theirs = GridSearchCV(estimator, {}, cv=cv, scoring=scorer).fit(X, Y, **metadata)
+        splits = mscourse.persist_cv_splits(
+            X, Y, cv=cv, folder=tmp_path, name="routed", metadata=metadata
+        )
+        ours = mscourse.grid_search(estimator, {}, splits, scoring=scorer, engines=client)
+        assert ours.wait(PATIENCE_S)
+        np.testing.assert_array_equal(
+            ours.results()["mean_test_score"], theirs.cv_results_["mean_test_score"]
+        )
+        np.testing.assert_allclose(ours.best_estimator.theta_, theirs.best_estimator_.theta_)
+    finally:
+        set_config(enable_metadata_routing=False)
+
+
 def test_an_estimator_that_takes_no_weights_says_so(tmp_path, client):
     splits = weighted(tmp_path, colour=WEIGHTS)
     search = mscourse.grid_search(DummyClassifier(), {}, splits, engines=client)

@@ -397,6 +397,24 @@ def test_a_heat_map_of_chosen_parameters():
         plots.score_heat_map([evaluation({"a": i}, 0, 0.5) for i in range(3)])
 
 
+def test_values_that_are_written_alike_are_still_different():
+    values = [1e6 + 1, 1e6 + 2, 1e6 + 3]
+    evaluations = [evaluation({"a": a, "b": b}, 0, b / 4) for a in values for b in (1, 2)]
+    ax = plots.score_heat_map(evaluations, "a", "b")
+    assert labels(ax) == ["1000001.0", "1000002.0", "1000003.0"]
+    assert len(ax.texts) == 6
+    ax = plots.parameter_boxplots(evaluations)[0]
+    assert labels(ax) == ["1000001.0", "1000002.0", "1000003.0"]
+
+
+def test_a_heat_map_bears_an_infinite_score():
+    evaluations = [evaluation({"a": a, "b": b}, 0, b / a) for a in (1, 2) for b in (1, 2)]
+    evaluations[0] = evaluation({"a": 1, "b": 1}, 0, -math.inf)
+    assert len(plots.score_heat_map(evaluations).texts) == 3
+    alone = [evaluation({"a": a, "b": b}, 0, -math.inf) for a in (1, 2) for b in (1, 2)]
+    assert len(plots.score_heat_map(alone).texts) == 0
+
+
 def test_a_heat_map_of_scores_that_differ_by_rounding_only():
     scores = {(1, 1): [0.1, 0.2, 0.3], (1, 2): [0.3, 0.2, 0.1], (2, 1): [0.2], (2, 2): [0.2]}
     ax = plots.score_heat_map(

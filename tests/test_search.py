@@ -18,9 +18,10 @@ from scipy import sparse
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -32,7 +33,7 @@ from sklearn.model_selection import (
 )
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
@@ -446,6 +447,8 @@ def _scores_text(estimator, X, y):
         ({"estimator": SVC(kernel="precomputed")}, "matrix of distances"),
         ({"param_grid": {"gama": [1]}}, "no parameter 'gama'. Did you mean 'gamma'"),
         ({"param_grid": {"C": 1}}, "not a grid"),
+        ({"order": np.array(["grid"])}, "'random' or 'grid'"),
+        ({"error_score": np.array([0.0])}, "must be a number or 'raise'"),
         ({"param_grid": {"C": []}}, "not a grid"),
         ({"param_grid": None}, "not a grid"),
         ({"splits": IRIS[0]}, "persist_cv_splits or open_splits"),
@@ -763,3 +766,24 @@ def test_to_watch_in_a_terminal_is_to_wait(digits_splits, client):
     search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client)
     assert search.watch()
     assert search.n_done == 5
+
+
+class Aliased(GaussianNB):
+    """Takes its parameter under another name too, as some libraries do."""
+
+    def set_params(self, **params):
+        if "smoothing" in params:
+            params["var_smoothing"] = params.pop("smoothing")
+        return super().set_params(**params)
+
+
+def test_parameters_that_scikit_learn_takes_are_taken(digits_splits, client):
+    deep = TransformedTargetRegressor(Pipeline([("m", LinearRegression())]))
+    grid = {"regressor__m": [Ridge()], "regressor__m__alpha": [1.0, 2.0]}
+    for estimator, param_grid in ((deep, grid), (Aliased(), {"smoothing": [1e-9, 1e-2]})):
+        search = mscourse.grid_search(estimator, param_grid, digits_splits, engines=client)
+        assert search.wait(60)
+        assert search.n_failed == 0
+        assert len(set(search.results()["mean_test_score"])) == 2
+    with pytest.raises(mscourse.ParameterError, match="no parameter 'smooth'"):
+        mscourse.grid_search(Aliased(), {"smooth": [1]}, digits_splits, engines=client)

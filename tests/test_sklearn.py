@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import sklearn
@@ -22,6 +23,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
@@ -418,6 +420,36 @@ def test_a_clone_keeps_the_engines_and_a_pickle_does_not(client, digits_splits):
     assert clone(with_splits).splits is digits_splits
     assert pickle.loads(pickle.dumps(with_splits)).splits.token == digits_splits.token
     assert_same(search.fit(X, y), clone(search).fit(X, y), X)
+
+
+def test_a_fitted_search_is_used_where_its_data_are_not(client):
+    X, y = digits_data()
+    with persist(X, y) as splits:
+        search = GridSearchCV(GaussianNB(), {}, engines=client, splits=splits).fit(X, y)
+        expected = search.predict(X)
+        sent = pickle.dumps(search)
+        assert len(sent) < X.nbytes / 4
+        assert clone(search).splits is splits
+    np.testing.assert_array_equal(pickle.loads(sent).predict(X), expected)
+
+
+def test_data_are_known_again_whatever_they_are_given_as(client):
+    days = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", None, "2026-01-03"] * 20)})
+    target = pd.DataFrame({"y": [0, 1, 1] * 20})
+    with persist(days, target) as splits:
+        GridSearchCV(DummyClassifier(), {}, engines=client, splits=splits).fit(days, target)
+        with pytest.raises(mscourse.ParameterError, match="y is not what was persisted"):
+            GridSearchCV(DummyClassifier(), {}, engines=client, splits=splits).fit(days, 1 - target)
+
+
+@pytest.mark.parametrize("told", [{"n_jobs": 1}, {"n_jobs": 1, "backend": "loky"}])
+def test_one_job_needs_no_cluster(told, monkeypatch):
+    data = digits_data()
+    monkeypatch.setattr(mscourse.sklearn, "local_cluster", None)
+    with joblib.parallel_config(**told):
+        GridSearchCV(GaussianNB(), {}).fit(*data)
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        GridSearchCV(GaussianNB(), {}, n_jobs=0).fit(*data)
 
 
 def test_it_is_an_estimator_among_others(client):

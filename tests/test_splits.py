@@ -147,6 +147,21 @@ def test_strings_in_a_frame_of_one_column_are_stratified(tmp_path):
         assert (split.load()[3] == "b").sum() == 2
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_classes_are_stratified_as_a_list_and_as_a_column(tmp_path, shape):
+    y = np.repeat([0, 1], [50, 10]).reshape(shape)
+    for split in mscourse.persist_cv_splits(X, y, folder=tmp_path, name="d", cv=5):
+        assert (split.load()[3] == 1).sum() == 2
+
+
+def test_the_order_of_the_rows_is_the_same_each_time_unless_it_is_to_be_another(tmp_path):
+    def checksums(**seed):
+        return mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", **seed).checksums()
+
+    assert checksums() == checksums() == checksums(random_state=0)
+    assert checksums(random_state=None) != checksums(random_state=None)
+
+
 def test_data_of_all_kinds(tmp_path):
     for data in (
         X.astype(np.float32),
@@ -181,6 +196,27 @@ def test_dtype_converts_while_it_writes(tmp_path):
             objects, folder=tmp_path, name="d", cv=3, dtype="float64"
         )
         np.testing.assert_array_equal(splits[0].load()[0], X[splits[0].train_indices])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "says"),
+    [
+        ([1, 300], "int8", "as int8: 300 would become 44"),
+        ([1, -1], "uint8", "as uint8: -1 would become 255"),
+        ([1.0, 2.5], "int64", "as int64: 2.5 would become 2"),
+        ([1.0, np.nan], "int32", "as int32: nan would become"),
+        ([0, 2], "bool", "as bool: 2 would become True"),
+        (np.array([1, 300], dtype=object), "uint8", "as uint8: .*300"),
+    ],
+)
+def test_a_type_that_cannot_hold_the_numbers_is_refused(tmp_path, values, dtype, says):
+    data = np.resize(np.asarray(values), (N, 1))
+    with pytest.raises(mscourse.ParameterError, match=says):
+        mscourse.persist_cv_splits(data, Y, folder=tmp_path, name="d", dtype=dtype)
+    assert list(tmp_path.rglob("*.npy")) == []
+    fitting = np.resize(np.asarray([0.0, 1.0]), (N, 1))
+    splits = mscourse.persist_cv_splits(fitting, Y, folder=tmp_path, name="d", dtype=dtype)
+    assert splits[0].load()[0].dtype == dtype
 
 
 @pytest.mark.parametrize(

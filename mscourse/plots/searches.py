@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +127,12 @@ def score_heat_map(
     """
     drawn = _scores(evaluations)
     x, y = _two_parameters([params for params, _ in drawn], x, y)
-    scores_of: dict[tuple[str, str], list[float]] = defaultdict(list)
-    values_x: dict[str, Any] = {}
-    values_y: dict[str, Any] = {}
+    scores_of: dict[tuple[Any, Any], list[float]] = defaultdict(list)
+    values_x: dict[Any, Any] = {}
+    values_y: dict[Any, Any] = {}
     for params, score in drawn:
         if x in params and y in params:
-            cell = label(params[x]), label(params[y])
+            cell = _key(params[x]), _key(params[y])
             scores_of[cell].append(score)
             values_x[cell[0]], values_y[cell[1]] = params[x], params[y]
     if not scores_of:
@@ -229,10 +229,10 @@ def _two_parameters(
     candidates: Sequence[Mapping[str, Any]], x: str | None, y: str | None
 ) -> tuple[str, str]:
     """Complete the choice of two parameters by those with the most values."""
-    values: dict[str, set[str]] = defaultdict(set)
+    values: dict[str, set[Any]] = defaultdict(set)
     for params in candidates:
         for name, value in params.items():
-            values[name].add(label(value))
+            values[name].add(_key(value))
     wrong = [name for name in (x, y) if name is not None and name not in values]
     if wrong or len(values) < 2 or (x is not None and x == y):
         raise ParameterError(
@@ -247,13 +247,13 @@ def _two_parameters(
 
 def _draw_cells(
     ax: Axes,
-    values_x: Mapping[str, Any],
-    values_y: Mapping[str, Any],
-    means: Mapping[tuple[str, str], float],
+    values_x: Mapping[Any, Any],
+    values_y: Mapping[Any, Any],
+    means: Mapping[tuple[Any, Any], float],
 ) -> Any:
-    in_x = sorted(values_x, key=lambda name: _sort_key(values_x[name]))
-    in_y = sorted(values_y, key=lambda name: _sort_key(values_y[name]))
-    table = np.array([[means.get((name_x, name_y), np.nan) for name_x in in_x] for name_y in in_y])
+    in_x = sorted(values_x, key=lambda key: _sort_key(values_x[key]))
+    in_y = sorted(values_y, key=lambda key: _sort_key(values_y[key]))
+    table = np.array([[means.get((key_x, key_y), np.nan) for key_x in in_x] for key_y in in_y])
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.patch.set(facecolor="0.95", edgecolor="0.75", hatch="///")  # shows where a cell is missing
@@ -261,15 +261,16 @@ def _draw_cells(
     picture = ax.pcolormesh(
         np.ma.masked_invalid(table), edgecolors="white", linewidth=1 if few else 0.3
     )
-    _tick_labels(ax, "x", in_x)
-    _tick_labels(ax, "y", in_y)
-    if few:
-        low, high = float(np.nanmin(table)), float(np.nanmax(table))
+    _tick_labels(ax, "x", _labels([values_x[key] for key in in_x]))
+    _tick_labels(ax, "y", _labels([values_y[key] for key in in_y]))
+    finite = table[np.isfinite(table)]
+    if few and len(finite):
+        low, high = float(finite.min()), float(finite.max())
         # The same scores, added up in another order, may differ in their last digit.
         span = 0.0 if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12) else high - low
         decimals = max(0, math.ceil(math.log10(_LEAST_STEPS / span))) if span else 2
         for (row, column), mean in np.ndenumerate(table):
-            if not math.isnan(mean):
+            if math.isfinite(mean):
                 ax.text(
                     column + 0.5,
                     row + 0.5,
@@ -299,26 +300,43 @@ def _draw_points(ax: Axes, places: NDArray[Any], means: Sequence[float]) -> Any:
 
 
 def _draw_parameter(ax: Axes, pairs: list[tuple[Any, float]]) -> None:
-    scores_of: dict[str, list[float]] = {}
+    scores_of: dict[Any, list[float]] = {}
+    value_of: dict[Any, Any] = {}
     for value, score in sorted(pairs, key=lambda pair: _sort_key(pair[0])):
-        scores_of.setdefault(label(value), []).append(score)
+        scores_of.setdefault(_key(value), []).append(score)
+        value_of[_key(value)] = value
     if len(scores_of) > _MOST_BOXES and all(is_number(value) for value, _ in pairs):
         values = [value for value, _ in pairs]
         ax.plot(values, [score for _, score in pairs], "o", color=BLUE, alpha=0.5, markersize=4)
         if wants_log_scale(values, drawn=True):
             set_log_scale(ax, "x", values)
         return
+    names = _labels(list(value_of.values()))
     boxes = ax.boxplot(
         list(scores_of.values()),
-        tick_labels=list(scores_of),
+        tick_labels=names,
         patch_artist=True,
         medianprops={"color": ORANGE, "linewidth": 2},
         flierprops={"marker": ".", "markersize": 4},
     )
     for box in boxes["boxes"]:
         box.set(facecolor=BLUE, alpha=0.35)
-    if max(map(len, scores_of)) > 4:  # long labels would run into each other
+    if max(map(len, names)) > 4:  # long labels would run into each other
         ax.tick_params(axis="x", rotation=45)
+
+
+def _key(value: Any) -> Any:
+    """Give what tells one value of a parameter from another."""
+    return value if is_number(value) else label(value)
+
+
+def _labels(values: Sequence[Any]) -> list[str]:
+    """Label values: shortly, where that tells them apart."""
+    short = [label(value) for value in values]
+    n_of = Counter(short)
+    return [
+        str(value) if n_of[each] > 1 else each for value, each in zip(values, short, strict=True)
+    ]
 
 
 def _sort_key(value: object) -> tuple[bool, Any]:
