@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from toylab import ANSWERS, SOURCE, toy_course, write_answers
+from toylab import ANSWERS, PERSIAN_NAME, SOURCE, forbid_writing, toy_course, write_answers
 
 from mscourse.cli import main
 from mscourse.labs import check as check_module
@@ -314,7 +314,16 @@ def test_no_certificate_for_less_than_all(
     assert not runs, "it would have been of no use"
 
 
-@pytest.mark.parametrize("name", ["", " ", "A" * 81, "Ada\x1b[31m"])
+def test_a_name_with_joiners_stands_on_the_page_as_it_is_spelt(
+    course: Course, runs: list[str], tmp_path: Path
+) -> None:
+    solve_all(course)
+    path = tmp_path / "certificate.html"
+    assert run(course, "certificate", "--name", PERSIAN_NAME, "-o", path) == 0
+    assert f"{PERSIAN_NAME} has solved all 3 labs" in Page(path.read_text(encoding="utf-8")).text
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u200c", "A" * 81, "Ada\x1b[31m", "Ada\u202e"])
 def test_a_name_that_cannot_be_printed_is_refused(
     course: Course, runs: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -325,12 +334,22 @@ def test_a_name_that_cannot_be_printed_is_refused(
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_runs(
-    course: Course, runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    course: Course,
+    runs: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     solve_all(course)
     for path in (tmp_path, tmp_path / "no" / "such.html"):
         assert run(course, "certificate", "--name", "Ada", "-o", path) == 1
         assert "in a folder that exists" in capsys.readouterr().err
+    path = tmp_path / "certificate.html"
+    with monkeypatch.context() as patch:
+        forbid_writing(patch, tmp_path)
+        assert run(course, "certificate", "--name", "Ada", "-o", path) == 1
+    assert "cannot be written: Permission denied. Name a file" in capsys.readouterr().err
+    assert not path.exists()
     assert not runs
 
 

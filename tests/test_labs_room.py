@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from helpers import files_below
-from toylab import ANSWERS, toy_course, write_answers
+from helpers import files_below, wait_until
+from toylab import ANSWERS, PERSIAN_NAME, forbid_writing, toy_course, write_answers
 
 from mscourse.cli import main
 from mscourse.errors import CheckerError, LabError
@@ -17,6 +21,8 @@ from mscourse.labs import grade as grade_module
 from mscourse.labs.check import check_lab
 from mscourse.labs.course import Course
 from mscourse.labs.grade import Row
+from mscourse.labs.handins import handed_in
+from mscourse.labs.needs import require_free
 from mscourse.labs.notebook import (
     cells_by_label,
     label_of,
@@ -40,6 +46,20 @@ def course(tmp_path: Path) -> Course:
 def run(course: Course, *arguments: str | Path) -> int:
     """Run ``mscourse lab ...`` in a course."""
     return main(["lab", *map(str, arguments), "--course", str(course.folder)])
+
+
+def hand_in(course: Course, folder: Path, *files: str) -> None:
+    """Hand in the untouched lab, which takes no time to check, under some names."""
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(course.lab("01").path, path)
+
+
+def table_of(path: Path) -> list[list[str]]:
+    """The rows of a table, its heading first."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
 
 
 # --- handing out ------------------------------------------------------------------------------
@@ -170,8 +190,7 @@ def test_each_notebook_is_one_row_whatever_is_wrong_with_it(
     table = tmp_path / "table.csv"
     assert run(course, "grade", inbox, "-o", table, "--jobs", "2") == 0
     shown = capsys.readouterr()
-    with table.open(encoding="utf-8", newline="") as file:
-        heading, *rows = csv.reader(file)
+    heading, *rows = table_of(table)
     assert heading == ["learner", "lab", "done", "asked", "open", "remarks", "file"]
     found = {row[0]: row[1:6] for row in rows}
     assert len(found) == len(rows) == 10
@@ -219,14 +238,31 @@ def test_an_answer_in_an_added_cell_is_an_answer(course: Course) -> None:
         ("01-toy.ipynb", "01-toy"),
         ("-01-toy.ipynb", "-01-toy"),
         ("notes.ipynb", "notes"),
+        ("01-toy-ada.ipynb", "ada"),
+        # What browsers, JupyterLab and desktops make of a name.
+        ("ada-01-toy (1).ipynb", "ada"),
+        ("ada-01-toy(2).ipynb", "ada"),
+        ("ada-01-toy-Copy1.ipynb", "ada"),
+        ("01-toy-ada-Copy1 (1).ipynb", "ada"),
+        ("ada-01-toy copy 2.ipynb", "ada"),
+        ("ada-01-toy - Copy (2).ipynb", "ada"),
+        ("01-toy (1).ipynb", "01-toy (1)"),
         # One folder for each learner.
         ("grace/01-toy.ipynb", "grace"),
         ("grace/-01-toy.ipynb", "grace"),
         ("grace/lab one.ipynb", "grace"),
         ("grace/labs/01-toy.ipynb", "grace"),
         ("grace/grace-01-toy.ipynb", "grace"),
+        ("grace/01-toy-Copy1.ipynb", "grace"),
+        ("grace/01-toy-final.ipynb", "grace"),
+        ("group 1/01-toy.ipynb", "group 1"),
         # One folder for each lab.
         ("lab01/ada-01-toy.ipynb", "ada"),
+        ("lab01/ada-01-toy (1).ipynb", "ada"),
+        ("lab01/01-toy-carl.ipynb", "carl"),
+        ("lab01/01-toy.ipynb", "01-toy"),
+        ("Lab 1/mine.ipynb", "mine"),
+        ("lab01/ada/01-toy.ipynb", "ada"),
         ("01-toy/bob-01-toy.ipynb", "bob"),
         ("week 1/01-toy/carl_01-toy.ipynb", "carl"),
     ],
@@ -235,9 +271,7 @@ def test_the_learner_is_known_by_the_file_or_the_folder(
     course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, learner: str
 ) -> None:
     """With a verdict (an untouched lab is not run) and without."""
-    path = tmp_path / "inbox" / file
-    path.parent.mkdir(parents=True)
-    shutil.copyfile(course.lab("01").path, path)
+    hand_in(course, tmp_path / "inbox", file)
     (row,) = grade_module.grade(course, tmp_path / "inbox")
     assert (row.learner, row.done) == (learner, 0)
 
@@ -247,6 +281,57 @@ def test_the_learner_is_known_by_the_file_or_the_folder(
     monkeypatch.setattr(grade_module, "check_lab", fail)
     (row,) = grade_module.grade(course, tmp_path / "inbox")
     assert (row.learner, row.done) == (learner, None)
+
+
+@pytest.mark.parametrize("folder", ["lab01", "week one"])
+def test_a_folder_that_several_share_is_nobodys_name(
+    course: Course, tmp_path: Path, folder: str
+) -> None:
+    stems = ["ada-01-toy (1)", "bob-01-toy (1)", "dora-01-toy-Copy1", "01-toy-carl", "01-toy", "x"]
+    hand_in(course, tmp_path / "inbox", *(f"{folder}/{stem}.ipynb" for stem in stems))
+    rows = grade_module.grade(course, tmp_path / "inbox")
+    assert [row.learner for row in rows] == ["01-toy", "ada", "bob", "carl", "dora", "x"]
+
+
+def test_a_notebook_without_a_word_of_its_lab_is_known_by_its_name(
+    course: Course, tmp_path: Path
+) -> None:
+    bare = course.lab("01").attempt()
+    del bare.metadata["mscourse"]
+    write_notebook(bare, tmp_path / "inbox" / "ada-01-toy (1).ipynb")
+    (row,) = grade_module.grade(course, tmp_path / "inbox")
+    assert (row.learner, row.lab) == ("ada", "01-toy")
+
+
+def test_a_whole_handout_that_is_handed_in_is_its_labs(course: Course, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    assert run(course, "handout", inbox / "bob") == 0
+    assert run(course, "handout", inbox / "grace" / "handout", "--with-solutions") == 0
+    assert [str(path.relative_to(inbox)) for path in handed_in(inbox)] == [
+        "bob/labs/01-toy.ipynb",
+        "grace/handout/labs/01-toy.ipynb",
+    ]
+    # The folder's own name is the instructor's choice.
+    assert handed_in(course.folder / "solutions") == [course.lab("01").solution_path]
+    shutil.rmtree(inbox / "bob" / "labs")
+    with pytest.raises(LabError, match="named checks and solutions are not looked into"):
+        handed_in(inbox / "bob")
+
+
+def test_what_was_handed_in_again_is_remarked(course: Course, tmp_path: Path) -> None:
+    files = ["ada-01-toy.ipynb", "week2/ada-01-toy.ipynb", "bob-01-toy.ipynb"]
+    hand_in(course, tmp_path / "inbox", *files, *(f"carl/{n}.ipynb" for n in range(3)))
+    (tmp_path / "inbox" / "dora").mkdir()
+    for n in range(2):  # of no lab, so that it is not known whether they are of the same
+        (tmp_path / "inbox" / "dora" / f"{n}.ipynb").write_text("{", encoding="utf-8")
+    rows = grade_module.grade(course, tmp_path / "inbox")
+    untouched = "no answer at all"
+    assert [(row.learner, *row.remarks) for row in rows if row.learner != "dora"] == [
+        *[("ada", untouched, "handed in twice")] * 2,
+        ("bob", untouched),
+        *[("carl", untouched, "handed in 3 times")] * 3,
+    ]
+    assert not [row for row in rows if row.learner == "dora" and len(row.remarks) != 1]
 
 
 def test_a_notebook_without_an_end_is_ended(course: Course) -> None:
@@ -276,23 +361,128 @@ def test_what_is_large_is_not_read(course: Course, monkeypatch: pytest.MonkeyPat
     assert "was not read: clear its outputs" in row.remarks[0]
 
 
-def test_an_interrupt_shows_what_was_found(
+@pytest.mark.parametrize("n_found", [0, 1])
+def test_an_interrupt_keeps_what_was_found(
     course: Course,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    n_found: int,
 ) -> None:
     def interrupted(*_: object, on_row, **__: object) -> None:
-        on_row(Row("ada", "01-toy", 3, 3, (), (), "ada-01-toy.ipynb"))
+        for _ in range(n_found):
+            on_row(Row("ada", "01-toy", 3, 3, (), (), "ada-01-toy.ipynb"))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grade_module, "grade", interrupted)
     table = tmp_path / "t.csv"
     assert run(course, "grade", course.lab("01").path.parent, "-o", table) == 1
     shown = capsys.readouterr()
+    assert f"Interrupted: {n_found} of 1 notebooks were checked. " in shown.err
+    if n_found:
+        assert "ada      01-toy" in shown.out
+        assert f"They are in {table}." in shown.err
+        assert [row[:4] for row in table_of(table)[1:]] == [["ada", "01-toy", "3", "3"]]
+    else:
+        assert shown.out == ""
+        assert "No table was written." in shown.err
+        assert not table.exists()
+
+
+def test_a_notebook_that_was_interrupted_is_no_row(course: Course, tmp_path: Path) -> None:
+    """A real Ctrl-C, which the notebook that runs is sent as well."""
+    inbox, table, begun = tmp_path / "inbox", tmp_path / "t.csv", tmp_path / "begun"
+    hand_in(course, inbox, "ada-01-toy.ipynb")
+    write_answers(
+        course.lab("01"), add=f"open({str(begun)!r}, 'w').close()\nimport time\ntime.sleep(60)"
+    )
+    hand_in(course, inbox, "bob-01-toy.ipynb", "carl-01-toy.ipynb")
+    command = [sys.executable, "-m", "mscourse", "lab", "grade", inbox, "-o", table]
+    with subprocess.Popen(
+        [*command, "--course", course.folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert wait_until(begun.exists, 60)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"Interrupted: 1 of 3 notebooks were checked. They are in {table}." in err
+    assert "Traceback" not in err
+    assert "bob" not in out + err
+    assert [row[0] for row in table_of(table)] == ["learner", "ada"]
+
+
+def test_a_table_is_there_though_the_terminal_does_not_know_a_letter(
+    course: Course, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(course, tmp_path / "inbox", "Łukasz-01-toy.ipynb")
+    terminal, table = io.TextIOWrapper(io.BytesIO(), encoding="latin-1"), tmp_path / "t.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        assert run(course, "grade", tmp_path / "inbox", "-o", table) == 0
+    terminal.seek(0)
+    assert "\n?ukasz   01-toy" in terminal.read()
+    assert table_of(table)[1][0] == "Łukasz"
+
+
+def test_a_table_that_cannot_be_written_in_the_end_is_shown(
+    course: Course, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hand_in(course, tmp_path / "inbox", "ada-01-toy.ipynb")
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no device that is always full")
+    assert run(course, "grade", tmp_path / "inbox", "-o", full, "--force") == 1
+    shown = capsys.readouterr()
     assert "ada      01-toy" in shown.out
-    assert "1 of 1 notebooks were checked, and no table was written" in shown.err
+    assert "cannot be written to /dev/full: " in shown.err
+
+
+def test_a_place_that_must_not_be_written_to_is_told_before_anything_runs(
+    course: Course,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = tmp_path / "t.csv"
+    hand_in(course, tmp_path / "inbox", "ada-01-toy.ipynb")
+    with monkeypatch.context() as patch:
+        forbid_writing(patch, tmp_path)
+        assert run(course, "grade", tmp_path / "inbox", "-o", table) == 1
+    shown = capsys.readouterr()
+    assert f"{table} cannot be written: Permission denied." in shown.err
+    assert "[1/1]" not in shown.err
     assert not table.exists()
+
+    # To find out leaves no trace, and changes nothing.
+    table.write_text("mine", encoding="utf-8")
+    require_free(table, True)
+    assert table.read_text(encoding="utf-8") == "mine"
+    require_free(tmp_path / "other.csv", False)
+    assert not (tmp_path / "other.csv").exists()
+
+
+def test_names_of_files_do_not_steer_the_terminal(
+    course: Course, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["ada\x1b[31m-01-toy.ipynb", f"{PERSIAN_NAME}-01-toy.ipynb"]
+    hand_in(course, tmp_path / "inbox", *names)
+    (tmp_path / "inbox" / "\x1b]0;title\x07.ipynb").write_text("{", encoding="utf-8")
+    assert run(course, "grade", tmp_path / "inbox", "-o", tmp_path / "t.csv") == 0
+    shown = capsys.readouterr()
+    assert "] ada?[31m 01-toy: 0 of 3" in shown.err
+    assert f"] {PERSIAN_NAME} 01-toy: 0 of 3" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+    assert "\x07" not in shown.out + shown.err
+
+
+def test_excel_is_told_that_a_table_is_utf_8(course: Course, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    grade_module.write_csv([], table)
+    assert table.read_bytes().startswith(b"\xef\xbb\xbflearner,lab,")
 
 
 def test_a_folder_without_notebooks_is_refused(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toylab import ANSWERS, SOURCE, toy_course, write_answers
+from toylab import ANSWERS, SOURCE, forbid_writing, toy_course, write_answers
 
 from mscourse.cli import main
 from mscourse.errors import CheckerError, LabError
@@ -322,6 +322,19 @@ def test_an_untidy_notebook_can_be_solved(lab: Lab, answer: Write) -> None:
     assert "SyntaxError" in report.remarks[0]
 
 
+def test_a_progress_bar_within_a_check_is_nothing_that_is_printed(lab: Lab, answer: Write) -> None:
+    """It is shown where a search in an answer is waited for, and is not recorded."""
+    bar = "    from tqdm.auto import tqdm\n"
+    right = f"def in_order(numbers):\n{bar}    return sorted(tqdm(numbers))"
+    wrong = right.replace("sorted", "list")
+    answer(**{**ANSWERS, "sort": right})
+    assert check_lab(lab).solved
+    answer(**{**ANSWERS, "sort": wrong})
+    verdict = check_lab(lab).verdicts[1]
+    assert verdict.status == "differs"
+    assert verdict.message.startswith("The check prints\n    [2, 3, 1]\nwhere")
+
+
 def test_cells_of_the_wrong_kind_and_of_the_course_are_named(lab: Lab, answer: Write) -> None:
     attempt = answer(**ANSWERS)
     cell = cells_by_label(attempt)["sort"]
@@ -516,6 +529,43 @@ def test_a_damaged_or_missing_lab_can_be_reset(lab: Lab) -> None:
     lab.path.unlink()
     assert lab.reset() is None
     assert lab.path.read_bytes() == fresh
+
+
+@pytest.mark.parametrize("is_attempted", [True, False])
+def test_a_folder_that_must_not_be_written_to_is_one_clear_error(
+    lab: Lab,
+    answer: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_attempted: bool,
+) -> None:
+    """Whether a backup is to be written there, or the fresh lab only."""
+    if is_attempted:
+        answer(add="total = 6")
+    before = lab.path.read_bytes()
+    with monkeypatch.context() as patch:
+        forbid_writing(patch, lab.path.parent)
+        assert run("reset", "01", "--course", lab.folder) == 1
+        said = capsys.readouterr().err
+        assert said.count("mscourse: ") == 1
+        assert "Permission denied" in said
+        assert f"write to its folder {lab.path.parent}, or work in a copy" in said
+        with pytest.raises(LabError, match=r"cannot be backed up: .* Nothing was changed"):
+            back_up(lab.path)
+    assert lab.path.read_bytes() == before
+    assert list(lab.path.parent.iterdir()) == [lab.path]
+
+
+def test_a_notebook_that_cannot_be_read_is_one_clear_error(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder stands for it, which not even root can read."""
+    lab.path.unlink()
+    lab.path.mkdir()
+    assert run("reset", "01", "--course", lab.folder) == 1
+    assert "See that you may read the notebook" in capsys.readouterr().err
+    with pytest.raises(LabError, match="See that you may read the notebook"):
+        back_up(lab.path)
 
 
 # --- the other commands ----------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
+import pytest
 from nbformat.v4 import new_output
 
 from mscourse.labs.build import read_source
@@ -112,6 +116,9 @@ ANSWERS = {
     "largest": "largest = max(numbers)",
 }
 
+#: Alireza, whose two halves a character keeps apart that shows nothing itself.
+PERSIAN_NAME = "علی\u200cرضا"  # noqa: RUF001 (there is no other way to write it)
+
 
 def toy_course(folder: Path) -> Course:
     """Write a course of this one lab, as it is when it has been built; nothing is run for it."""
@@ -145,3 +152,18 @@ def write_answers(lab: Lab, **sources: str) -> Notebook:
         cells_by_label(attempt)[label].source = source
     write_notebook(attempt, lab.path)
     return attempt
+
+
+def forbid_writing(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let files of a folder be opened for reading only.
+
+    Pretended, since whoever is root may write wherever they like.
+    """
+    really_open = Path.open
+
+    def open_(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode.strip("bt") != "r" and path.parent == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really_open(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
