@@ -24,22 +24,24 @@ from sklearn.svm import SVC
 
 import mscourse
 
-# Machines boot, engines are given up, and all share two cores: three minutes on an idle computer.
+# Machines boot, engines are given up, and all share two cores: two minutes on an idle computer.
 pytestmark = pytest.mark.timeout(600)
 
+HURRY = "hurry"
 N_EVALUATIONS = 200
 GRID = {"C": list(np.logspace(-2, 3, 10)), "gamma": list(np.logspace(-4, -1, 4))}
 
 
 class SlowSVC(SVC):
-    """Learns for real, and takes as long as it is told to, wherever it runs."""
+    """Learns for real, and takes as long as it is told to, until its node is told to hurry."""
 
     def __init__(self, seconds=0.0, C=1.0, gamma="scale"):
         super().__init__(C=C, gamma=gamma)
         self.seconds = seconds
 
     def fit(self, X, y):
-        time.sleep(self.seconds)
+        if not (Path.home() / HURRY).exists():
+            time.sleep(self.seconds)
         return super().fit(X, y)
 
 
@@ -137,6 +139,8 @@ def test_a_search_on_spot_instances_loses_nothing(account, digits_splits):
         account.run("removenode", "mycluster", "node004")
         assert sorted(ec2.alive("mycluster")) == ["master", "node003"]
 
+        assert search.n_done < N_EVALUATIONS  # all of this was under way
+        account.run("run", "mycluster", "touch", HURRY)
         assert search.wait(180)
         done = [(tuple(e.params.items()), e.split) for e in search.evaluations()]
         assert len(done) == len(set(done)) == N_EVALUATIONS
