@@ -328,10 +328,9 @@ class Run:
 
     def _headline(self) -> str:
         n_done, n_total = self.n_done, self.n_total
-        width = len(str(n_total))
         state = ", aborted" if self._aborted else ""
         percent = int(100 * self.progress + 1e-9)  # 100 * 0.29 is a little less than 29
-        return f"Progress: {percent:02d}% ({n_done:0{width}d}/{n_total}){state}"
+        return f"Progress: {percent:02d}% ({n_done}/{n_total}){state}"
 
     def _state_notes(self) -> list[str]:
         """Say how fast it is, as long as it runs, or what keeps it from running."""

@@ -65,7 +65,7 @@ def test_a_chapter_takes_the_minutes_that_the_front_page_says(page: str) -> None
     ).groups()
     row = re.search(rf"^\| \[.*\]\({page}\.md\).*$", source("index"), re.MULTILINE)
     assert row, f"index.md has no row for {page}"
-    assert row.group().split("|")[-3:-1] == [f" {reading} min ", f" {exercises} min "]
+    assert row.group().split("|")[-3:-1] == [f" {reading} ", f" {exercises} "]
 
 
 @pytest.mark.parametrize("page", CHAPTERS)

@@ -15,6 +15,7 @@ import pytest
 from helpers import files_below, wait_until
 from toylab import ANSWERS, PERSIAN_NAME, forbid_writing, toy_course, write_answers
 
+from mscourse import __version__
 from mscourse.cli import main
 from mscourse.errors import CheckerError, LabError
 from mscourse.labs import grade as grade_module
@@ -80,6 +81,8 @@ def test_a_handout_has_the_labs_and_no_answers(
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert "| `01-toy.ipynb` | Lab 1: A toy | 5 |" in readme
     assert "`ada-01-toy.ipynb`" in readme
+    # Learners have no repository, since that has the solutions.
+    assert f"$ pip install './mscourse-{__version__}-py3-none-any.whl[labs]'" in readme
     shown = capsys.readouterr().out
     assert "checks/01-toy.ipynb" in shown
     assert "no answers" in shown

@@ -22,6 +22,10 @@ _FAULTS: list[tuple[str, str]] = [
         ),
         r'<span class="\1 admonition-title">\2</span>',
     ),
+    # sphinx-exercise has a space within the link, which is underlined.
+    (r"(Solution to)(<a [^>]*>) +", r"\1 \2"),
+    # Where the book was built is nobody's business.
+    (r"in /[^\s<]*/(\.venv)", r"in \1"),
     # A style sheet of pandas amidst the text. The theme has a style for frames.
     (r"<style scoped>.*?</style>\s*", ""),
     # A table that is wider than the page scrolls, and with the keyboard too. Those that are written

@@ -1,12 +1,17 @@
-// Paper is white: print in the light theme, whatever the screen has.
+// Paper is white, and nobody can open anything on it: print in the light theme, with hints and
+// answers open, whatever the screen has.
 (() => {
   let theme;
+  let opened = [];
   addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
+    opened = [...document.querySelectorAll("details.sd-dropdown:not([open])")];
+    for (const each of opened) each.open = true;
   });
   addEventListener("afterprint", () => {
     document.documentElement.dataset.theme = theme;
+    for (const each of opened) each.open = false;
   });
 })();
 

@@ -176,7 +176,9 @@
       const step = [0.5, 1, 2, 5, 10, 20].find((each) => (mostS / each) * 44 <= width - left) || 50;
       for (let s = 0; s <= mostS; s += step) {
         parts.push(line(x(s), bottom, x(s), bottom + 4, "tick"));
-        parts.push(words(x(s), bottom + 13, `${s} s`, "small"));
+        // The last one would stick out.
+        const isLast = x(s) > width - 20;
+        parts.push(words(isLast ? width : x(s), bottom + 13, `${s} s`, "small", isLast ? "end" : "middle"));
       }
       let legendX = 0;
       let legendY = bottom + 36;

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import Node, Step
 from mscourse.cluster.prices import OnDemandPrice, SpotPrices
 from mscourse.cluster.services import NodeReport
@@ -61,9 +60,10 @@ def dashboard(cluster: str, reports: Sequence[NodeReport], budget_usd: float | N
     """Show what a cluster is doing: nodes, engines, queue, and cost so far."""
     master = next((each.status for each in reports if each.node.is_master), None)
     lines = [f"{cluster}  {datetime.now().astimezone():%H:%M:%S}"]
-    rows = [["node", "state", "engines", "at work", "load", "started again", "paid", ""]]
+    rows = [["node", "state", "engines", "at work", "load", "started again", "paid"]]
     rows += [_report_row(each) for each in reports]
     lines += table(rows)
+    lines += [f"{each.node.name}: {remark}" for each in reports if (remark := _remark(each))]
     if master is None:
         return [*lines, "The master does not answer."]
     lines.append(
@@ -83,9 +83,8 @@ def dashboard(cluster: str, reports: Sequence[NodeReport], budget_usd: float | N
 def _report_row(report: NodeReport) -> list[str]:
     node, status = report.node, report.status
     if status is None:
-        why = report.error.splitlines()[0] if report.error else ""
         state = "no answer" if report.error else (node.state if node.state != "running" else "idle")
-        return [node.name, state, "-", "-", "-", "-", _how_paid(node), why]
+        return [node.name, state, "-", "-", "-", "-", _how_paid(node)]
     return [
         node.name,
         status.state,
@@ -94,11 +93,13 @@ def _report_row(report: NodeReport) -> list[str]:
         f"{status.load:.1f} of {status.n_cores}",
         str(status.n_restarts),
         _how_paid(node),
-        _remark(status),
     ]
 
 
-def _remark(status: Status) -> str:
+def _remark(report: NodeReport) -> str:
+    status = report.status
+    if status is None:
+        return report.error.splitlines()[0] if report.error else ""
     if time.time() - status.at_s > _FRESH_S:
         return f"said nothing for {_span(time.time() - status.at_s)}"
     if status.notice is not None:

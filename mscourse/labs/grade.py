@@ -134,13 +134,13 @@ def grade(
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """Sort rows by learner, lab and file, and remark where a learner handed in a lab again."""
     counts = Counter((row.learner, row.lab) for row in rows if row.lab)
-    remarked = [
-        replace(row, remarks=(*row.remarks, "handed in twice" if n == 2 else f"handed in {n} times"))
-        if (n := counts[row.learner, row.lab]) > 1
-        else row
-        for row in rows
-    ]
-    return sorted(remarked, key=lambda row: (row.learner, row.lab, row.file))
+
+    def remarked(row: Row) -> Row:
+        n = counts[row.learner, row.lab]
+        times = "twice" if n == 2 else f"{n} times"
+        return replace(row, remarks=(*row.remarks, f"handed in {times}")) if n > 1 else row
+
+    return sorted(map(remarked, rows), key=lambda row: (row.learner, row.lab, row.file))
 
 
 def _row(

@@ -30,8 +30,18 @@ _README = """\
 | --- | --- | --- |
 {rows}
 
-You need the environment of the course, with `mscourse` {version}. In this folder, with that
-environment active:
+You need the environment of the course, with `mscourse` {version}. If you do not have it yet, get
+Python 3.11 or newer, and the file `{wheel}` from
+your instructor. With that file in this folder:
+
+```console
+$ python3 -m venv .venv
+$ source .venv/bin/activate
+$ pip install './{wheel}[labs]'
+$ mscourse doctor            # whether this machine is ready
+```
+
+In this folder, with that environment active (`source .venv/bin/activate`, once in each terminal):
 
 ```console
 $ mscourse lab list          # the labs, and how far you are
@@ -122,5 +132,6 @@ def _readme(labs: list[Lab], with_solutions: bool) -> str:
         contents=_WITH_SOLUTIONS if with_solutions else _WITHOUT_SOLUTIONS,
         rows="\n".join(rows),
         version=__version__,
+        wheel=f"mscourse-{__version__}-py3-none-any.whl",
         example=labs[0].name,
     )

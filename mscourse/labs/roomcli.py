@@ -111,9 +111,7 @@ def grade_folder(arguments: argparse.Namespace) -> int:
             _print(as_text(rows))
     if is_interrupted:
         table = f"They are in {arguments.output}." if rows else "No table was written."
-        raise LabError(
-            f"Interrupted: {len(rows)} of {n_notebooks} notebooks were checked. {table}"
-        )
+        raise LabError(f"Interrupted: {len(rows)} of {n_notebooks} notebooks were checked. {table}")
     print(f"The table is in {arguments.output}.", file=sys.stderr)
     return 0
 

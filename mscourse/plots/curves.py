@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mscourse.checks import check_rows
 from mscourse.errors import ParameterError
 from mscourse.plots.style import (
+    BLUE,
     GREY,
     ORANGE,
     axes_or_new,
@@ -93,7 +94,8 @@ def learning_curves(
         set_log_scale(ax, "x", drawn_sizes)
     looks = _draw_scores(ax, sizes, tables)
     handles = _score_legend(looks, candidate_labels(curve.candidates), curve.n_splits)
-    if extrapolate_to is not None and _draw_score_laws(ax, curve, extrapolate_to):
+    colours = [test["color"] for test, _ in looks]
+    if extrapolate_to is not None and _draw_score_laws(ax, curve, extrapolate_to, colours):
         ax.axvline(now, color=GREY, linewidth=1, zorder=0)
         colour = looks[0][0]["color"] if len(looks) == 1 else _ANY
         handles.append(Line2D([], [], linestyle=":", color=colour, label=_EXTRAPOLATED))
@@ -236,8 +238,8 @@ def _draw_scores(
     looks = []
     for candidate, table in enumerate(tables):
         test, train = look(candidate), look(candidate) | _TRAIN_STYLE
-        if len(tables) == 1:
-            train["color"] = ORANGE
+        if len(tables) == 1:  # what is tested on is orange, here as in the figures of the book
+            test["color"], train["color"] = ORANGE, BLUE
         _draw_mean(ax, places, table["train_scores"], train)
         _draw_mean(ax, places, table["test_scores"], test)
         looks.append((test, train))
@@ -270,18 +272,19 @@ def _score_legend(
     return handles
 
 
-def _draw_score_laws(ax: Axes, curve: LearningCurve, extrapolate_to: int) -> int:
+def _draw_score_laws(
+    ax: Axes, curve: LearningCurve, extrapolate_to: int, colours: Sequence[str]
+) -> int:
     """Continue test scores beyond the last size, unless too little is done; return how many."""
     n = np.geomspace(curve.train_sizes[-1], extrapolate_to, _N_POINTS_OF_LAW)
     low, high = ax.get_ylim()
     n_drawn = 0
-    for candidate in range(len(curve.candidates)):
+    for candidate, colour in enumerate(colours):
         try:
             law = curve.score_law(candidate)
         except ParameterError:
             continue
         n_drawn += 1
-        colour = look(candidate)["color"]
         of = [law.predict(each) for each in n]
         ax.plot(n, [each.value for each in of], ":", color=colour, linewidth=2)
         limits = [each.low for each in of], [each.high for each in of]
