@@ -276,16 +276,18 @@ def html_report(headline: str, fraction: float, ranking: Ranking, errors: Sequen
     rows = [(str(number), score) for number, score in enumerate(ranking.ranked, start=1)] + [
         ("not ranked", score) for score in ranking.unranked
     ]
+    has_train = any(score.train for _, score in rows)
     body = "".join(
-        f"<tr><td>{number}</td><td>{score.validation}</td><td>{score.train or ''}</td>"
-        f"<td>{score.n_done} of {score.n_splits}{_html_rung(score)}</td>"
+        f"<tr><td>{number}</td><td>{score.validation}</td>"
+        f"{f'<td>{score.train}</td>' if has_train else ''}<td>{score.n_done} of {score.n_splits}{_html_rung(score)}</td>"
         f"<td style='text-align: left'><code>{html.escape(str(plain(score.params)))}</code></td>"
         "</tr>"
         for number, score in rows
     )
     notes = "".join(f"<div>{html.escape(error)}</div>" for error in errors)
     table = (
-        "<table><thead><tr><th>Rank</th><th>Validation</th><th>Train</th><th>Splits</th>"
+        "<table><thead><tr><th>Rank</th><th>Validation</th>"
+        f"{'<th>Train</th>' if has_train else ''}<th>Splits</th>"
         f"<th style='text-align: left'>Parameters</th></tr></thead><tbody>{body}</tbody></table>"
         if rows
         else ""

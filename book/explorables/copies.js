@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const explorables = globalThis.explorables;
-  const { box, words } = explorables.svg;
+  const { box, words, line } = explorables.svg;
 
   // Round values, from 10 MB to 10 GB.
   const SIZES_MB = [10, 20, 50, 80, 100, 200, 500, 1000, 2000, 4000, 10000];
@@ -41,7 +41,10 @@
       const memoryMb = 1000 * MEMORY_GB[memory.value];
       const width = picture.width;
       const height = width < 420 ? 86 : 70; // with a line more where there is no room
-      const most = Math.max(...STRATEGIES.map(([name]) => held[name].shared + held[name].private));
+      const longest = Math.max(...STRATEGIES.map(([name]) => held[name].shared + held[name].private));
+      // So many copies fit into all hosts: a line, unless it is so far out that no bar would be seen.
+      const room = (memoryMb * hosts.value) / dataMb;
+      const most = room > 3 * longest ? longest : Math.max(longest, 1.02 * room);
       const scale = (width - 2) / most;
       const parts = [];
       const said = [];
@@ -66,12 +69,23 @@
         }
         said.push([all, fits, sent]);
       });
+      if (room <= most) {
+        STRATEGIES.forEach((_, row) => {
+          parts.push(line(1 + room * scale, height * row + 15, 1 + room * scale, height * row + 41, "guide"));
+        });
+      }
       const legend = height * STRATEGIES.length + 4;
       parts.push(box(1, legend - 6, 14, 12, "shared"), words(22, legend, "shared by all of a host", "small", "start"));
       const second = width < 400 ? [1, legend + 20] : [190, legend];
       parts.push(box(second[0], second[1] - 6, 14, 12, "private"));
       parts.push(words(second[0] + 21, second[1], "each worker's own", "small", "start"));
-      picture.draw(second[1] + 12, parts);
+      let last = second[1];
+      if (room <= most) {
+        const [x, y] = width < 560 ? [1, (last += 20)] : [360, legend];
+        parts.push(line(x + 7, y - 8, x + 7, y + 8, "guide"));
+        parts.push(words(x + 21, y, "the memory of the hosts", "small", "start"));
+      }
+      picture.draw(last + 12, parts);
 
       const nAll = workers.value * hosts.value;
       const [task, push, loky, ring] = said;

@@ -60,7 +60,7 @@
         if (!isChosen) return;
         parts.push(box(x(trainStart), y, ring.nTrain * scale, height, "read"));
         const testWidth = (testStop - testStart) * scale;
-        parts.push(words(x((testStart + testStop) / 2), middle, testWidth < 30 ? "t" : "test", "on-test"));
+        if (testWidth >= 30) parts.push(words(x((testStart + testStop) / 2), middle, "test", "on-test"));
         const readWidth = ring.nTrain * scale;
         const trainWidth = (trainStop - trainStart) * scale;
         if (readWidth > 40) parts.push(words(x(trainStart) + readWidth / 2, middle, "read", "on-read"));
@@ -69,8 +69,19 @@
         }
         for (const row of [trainStart, trainStop]) parts.push(line(x(row), 46, x(row), y, "guide"));
       });
-      const bottom = 56 + 20 * k + 14;
-      picture.draw(bottom, parts);
+      let legend = 56 + 20 * k + 28;
+      let legendX = 0;
+      for (const [kind, text, wide] of [
+        ["test", "test", 64],
+        ["train", "train", 68],
+        ["read", "read of the train set", 150],
+      ]) {
+        if (legendX + wide > width) [legendX, legend] = [0, legend + 20];
+        parts.push(box(legendX + 1, legend - 6, 14, 12, kind));
+        parts.push(words(legendX + 21, legend, text, "small", "start"));
+        legendX += wide;
+      }
+      picture.draw(legend + 12, parts);
 
       const copies = Number(ring.copies.toFixed(2));
       const range = (start, stop) => `${number(start)} to ${number(stop - 1)}`;

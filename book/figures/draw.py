@@ -122,7 +122,7 @@ def memory_map() -> str:
         parts += [
             box(x, 122, 122, 56, fill=PALE_GREEN, line=GREEN),
             words(x + 61, 141, f"engine {engine}"),
-            words(x + 61, 162, "its own: the model", size=13),
+            words(x + 61, 162, "own: the model", size=13),
             pointer(x + 61, 222, x + 61, 178),
         ]
     parts += [
@@ -230,7 +230,7 @@ def what_may_die() -> str:
         parts += [
             link(84, 200, x + 33, 232),
             box(x, 232, 66, 50, fill=PALE_GREEN, line=GREEN, dashed=True),
-            words(x + 33, 257, f"engine {engine}"),
+            words(x + 33, 257, f"engine {engine}", size=13),
             pointer(x + 33, 316, x + 33, 282),
         ]
     parts += [box(14, 316, 140, 44, fill=PALE_GREY), words(84, 338, "splits")]
@@ -240,9 +240,9 @@ def what_may_die() -> str:
         (239, "One dies:", "what it had goes back to", "the queue, and elsewhere."),
         (320, "Damaged:", "the checksums tell.", "They can be written again."),
     ):
-        parts.append(words(left, y, what, anchor="start", bold=True, size=14))
+        parts.append(words(left, y, what, anchor="start", bold=True, size=13))
         for number, line in enumerate(lines):
-            parts.append(words(left + 76, y + 20 * number, line, anchor="start", size=14))
+            parts.append(words(left + 84, y + 20 * number, line, anchor="start", size=13))
     parts += [
         box(14, 382, 26, 20, fill="#ffffff", dashed=True),
         words(50, 392, "a process, which may die", anchor="start", size=14),
