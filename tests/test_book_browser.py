@@ -33,6 +33,7 @@ ALL_BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
 
 # The least contrast that WCAG asks for, of the words of code. There are thousands, but few kinds:
 # this is quick, while axe would take half a minute for a chapter. So they are taken away before it.
+# And of tables that cells print, since axe gives up on what lies in a frame that scrolls.
 FAINT_WORDS = """() => {
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
   const brightness = (color) => {
@@ -51,9 +52,11 @@ FAINT_WORDS = """() => {
   };
   const seen = new Map();
   const kinds = new Set();
-  for (const word of document.querySelectorAll("pre, pre span[class], dt.sig span")) {
-    const around = word.closest("pre, dt").parentElement;
-    const kind = [word, around, around.parentElement].map((each) => each.className).join("|");
+  const words = "pre, pre span[class], dt.sig span, .cell_output :is(th, td, td code)";
+  for (const word of document.querySelectorAll(words)) {
+    const around = word.closest("pre, dt, table").parentElement;
+    const classes = [word, around, around.parentElement].map((each) => each.className);
+    const kind = [word.localName, ...classes].join("|");
     if (kinds.has(kind) || !word.textContent.trim()) continue;
     kinds.add(kind);
     const pair = [getComputedStyle(word).color, ground(word)];
@@ -89,6 +92,11 @@ OUT_OF_REACH = """() => [...document.querySelectorAll("article *")]
                  ["auto", "scroll"].includes(getComputedStyle(e).overflowX) &&
                  !e.querySelector("a, button, input, [tabindex]"))
   .map((e) => e.outerHTML.slice(0, 200))"""
+
+# Of A4 at 96 pixels an inch, between margins of 1 cm as browsers have them.
+PAPER_WIDTH = 718
+WIDE_TABLES = """() => [...document.querySelectorAll(".table-frame, .pst-scrollable-table-container")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.innerText.slice(0, 200))"""
 
 PICTURES = """() => [...document.images]
   .filter((image) => !image.naturalWidth || !image.hasAttribute("alt") ||
@@ -235,6 +243,11 @@ def test_a_solution_opens_on_demand_and_on_paper(browser: Any, name: str) -> Non
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
         cut_off = "[...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.clientWidth)"
         assert page.evaluate(f"{cut_off}.map((e) => e.textContent)") == []
+        folded = page.locator("details.sd-dropdown")
+        assert folded.count()  # answers, and hints
+        assert page.locator("details.sd-dropdown:not([open])").count() == 0
+        visit.resize(PAPER_WIDTH)
+        assert page.evaluate(WIDE_TABLES) == []
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.emulate_media(media="screen")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -183,11 +183,11 @@ def test_descriptions_differ() -> None:
 def test_each_page_with_code_has_a_row_in_the_table_of_times() -> None:
     rows = parsed(html("timings")).root.findall(".//table/tbody/tr")
     cells = {row.find(".//a").get("href"): ["".join(td.itertext()) for td in row] for row in rows}
-    assert set(cells) >= {f"{name}.html" for name in [*CHAPTERS, PAGES[0]]}
-    for title, _, _, seconds, status in cells.values():
+    assert [name for name in cells if name[0].isdigit()] == [f"{name}.html" for name in CHAPTERS]
+    assert f"{PAGES[0]}.html" in cells
+    for title, seconds in cells.values():
         assert " " in title or title.istitle()
-        assert float(seconds) > 0
-        assert status.strip() == "done"
+        assert seconds.strip().isdigit()
 
 
 # --- the reference -----------------------------------------------------------------------------
