@@ -182,7 +182,7 @@ class Shared:
         """
         for level in self._levels:
             if part in level.transformed:
-                X = level.transformed[part]
+                X = _handed_out(level.transformed[part])
                 continue
             for _, step in level.head.steps:
                 # Not by the pipeline, which asks whether its last step is fitted: one that keeps
@@ -192,7 +192,8 @@ class Shared:
             X = _read_only(X)
             if _n_bytes(X) + sum(each.n_bytes for each in self._levels) <= self._budget_bytes:
                 level.transformed[part] = X
-        return _handed_out(X)
+                X = _handed_out(X)
+        return X
 
 
 class _Latest(threading.local):

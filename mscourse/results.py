@@ -276,18 +276,23 @@ def html_report(headline: str, fraction: float, ranking: Ranking, errors: Sequen
     rows = [(str(number), score) for number, score in enumerate(ranking.ranked, start=1)] + [
         ("not ranked", score) for score in ranking.unranked
     ]
+    # Where no evaluation has a train score, a column of them would take the room of the parameters.
     has_train = any(score.train for _, score in rows)
-    body = "".join(
-        f"<tr><td>{number}</td><td>{score.validation}</td>"
-        f"{f'<td>{score.train}</td>' if has_train else ''}<td>{score.n_done} of {score.n_splits}{_html_rung(score)}</td>"
-        f"<td style='text-align: left'><code>{html.escape(str(plain(score.params)))}</code></td>"
-        "</tr>"
-        for number, score in rows
-    )
+
+    def row(number: str, score: CandidateScore) -> str:
+        cells = [number, str(score.validation), *([str(score.train or "")] * has_train)]
+        cells.append(f"{score.n_done} of {score.n_splits}{_html_rung(score)}")
+        params = html.escape(str(plain(score.params)))
+        return (
+            f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}"
+            f"<td style='text-align: left'><code>{params}</code></td></tr>"
+        )
+
+    body = "".join(row(*each) for each in rows)
+    heads = ["Rank", "Validation", *(["Train"] * has_train), "Splits"]
     notes = "".join(f"<div>{html.escape(error)}</div>" for error in errors)
     table = (
-        "<table><thead><tr><th>Rank</th><th>Validation</th>"
-        f"{'<th>Train</th>' if has_train else ''}<th>Splits</th>"
+        f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}"
         f"<th style='text-align: left'>Parameters</th></tr></thead><tbody>{body}</tbody></table>"
         if rows
         else ""

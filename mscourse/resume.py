@@ -46,8 +46,8 @@ def described_work(evaluator: Evaluator, random_state: int | None) -> dict[str, 
         "return_train_score": evaluator.return_train_score,
         # Of estimators that draw from the global generators.
         "random_state": None if random_state is None else evaluator.seed,
-        "fit_metadata": list(evaluator.fit_metadata),
-        "score_metadata": list(evaluator.score_metadata),
+        "fit_metadata": dict(evaluator.fit_metadata),
+        "score_metadata": dict(evaluator.score_metadata),
     }
 
 

@@ -457,6 +457,9 @@ def judge(folder: Path, n_evaluations: int, seconds: float) -> list[str]:
         "journal": folder / "search.journal",
         "return_train_score": False,
     }
+    known = mscourse.read_journal(folder / "search.journal")
+    if known.n_done != known.n_total:
+        wrong.append(f"{known.n_total - known.n_done} evaluations are not in the journal")
     estimator = Subject(marks=str(folder / "marks"), seconds=seconds)
     splits = mscourse.open_splits(folder, "digits")
     with ThreadPoolExecutor(1) as executor:

@@ -95,7 +95,7 @@ OUT_OF_REACH = """() => [...document.querySelectorAll("article *")]
 
 # Of A4 at 96 pixels an inch, between margins of 1 cm as browsers have them.
 PAPER_WIDTH = 718
-WIDE_TABLES = """() => [...document.querySelectorAll(".table-frame, .pst-scrollable-table-container")]
+WIDE_TABLES = """() => [...document.querySelectorAll(".table-frame, [class*=scrollable-table]")]
   .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.innerText.slice(0, 200))"""
 
 PICTURES = """() => [...document.images]

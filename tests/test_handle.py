@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 import time
@@ -11,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from sklearn import set_config
+from sklearn import config_context, get_config, set_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import (
@@ -25,9 +27,10 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils.validation import check_is_fitted
 from test_search import PATIENCE_S, Sleeper, until_some_are_done
 
 import mscourse
@@ -483,9 +486,9 @@ def test_metadata_are_routed_as_in_scikit_learn(tmp_path, client):
     groups = np.arange(len(Y)) % 3
     set_config(enable_metadata_routing=True)
     try:
-        estimator = LogisticRegression(max_iter=1000).set_fit_request(sample_weight=True)
+        estimator = GaussianNB().set_fit_request(sample_weight=True)
         scorer = make_scorer(accuracy_score).set_score_request(sample_weight=False)
-        grid = {"C": [0.01, 1.0]}
+        grid = {"var_smoothing": [1e-9, 0.3]}
         theirs = GridSearchCV(estimator, grid, cv=LeaveOneGroupOut(), scoring=scorer)
         theirs.fit(X, Y, sample_weight=WEIGHTS, groups=groups)
         splits = mscourse.persist_cv_splits(
@@ -496,10 +499,10 @@ def test_metadata_are_routed_as_in_scikit_learn(tmp_path, client):
         assert ours.wait(PATIENCE_S)
         assert ours.n_failed == 0, repr(ours)
         np.testing.assert_allclose(
-            ours.results()["mean_test_score"], theirs.cv_results_["mean_test_score"], atol=0.03
+            ours.results()["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=1e-12
         )
         with pytest.raises(mscourse.ParameterError, match=r"sample_weight.* cannot be routed"):
-            mscourse.grid_search(LogisticRegression(), grid, splits, engines=client)
+            mscourse.grid_search(GaussianNB(), grid, splits, engines=client)
     finally:
         set_config(enable_metadata_routing=False)
 
@@ -545,3 +548,141 @@ def test_a_search_in_the_background_leaves_no_thread(iris_splits, client):
     assert not [t for t in threading.enumerate() if t.name == "mscourse-scheduler"]
     until_some_are_done(search)
     assert get_scorer("accuracy")(search.best_estimator, X, Y) > 0.9
+
+
+def test_a_journal_of_metadata_that_were_routed_elsewhere_is_of_other_work(tmp_path):
+    other = np.where(Y == 0, 1e-6, 1.0)
+    splits = mscourse.persist_cv_splits(
+        X, Y, cv=3, folder=tmp_path, name="routed", metadata={"w": WEIGHTS, "v": other}
+    )
+
+    def launch(of_fit, of_score, engine):
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=of_score)
+        return mscourse.grid_search(
+            GaussianNB().set_fit_request(sample_weight=of_fit),
+            *({}, splits),
+            scoring=scorer,
+            engines=engine,
+            journal=tmp_path / "routed.journal",
+        )
+
+    with config_context(enable_metadata_routing=True), ThreadPoolExecutor(1) as engine:
+        assert launch("w", "v", engine).wait(PATIENCE_S)
+        again = launch("w", "v", engine)
+        assert again.n_done == 3
+        assert again.wait(PATIENCE_S)
+        with pytest.raises(mscourse.JournalMismatchError, match="fit_metadata"):
+            launch("v", "w", engine)
+
+
+# -- what evaluations find, and what they leave ----------------------------------------------------
+
+
+class Dicer(ClassifierMixin, BaseEstimator):
+    """Draws its score from Python's own generator."""
+
+    def __init__(self, a=0):
+        self.a = a
+
+    def fit(self, X, y):
+        self.score_ = random.random()
+        return self
+
+    def score(self, X, y):
+        return self.score_
+
+
+def test_luck_of_pythons_own_depends_on_candidate_and_split_alone(iris_splits, client):
+    tables = []
+    for engines in (client, client[1]):
+        search = mscourse.grid_search(Dicer(), {"a": range(4)}, iris_splits, engines=engines)
+        assert search.wait(PATIENCE_S)
+        table = search.results()
+        tables.append([table[f"split{i}_test_score"].tolist() for i in range(3)])
+    assert tables[0] == tables[1]
+    assert len({score for split in tables[0] for score in split}) == 12
+
+
+def test_pythons_own_generator_is_left_as_it_was(iris_splits):
+    random.seed(3)
+    expected = [random.random(), random.random()]
+    random.seed(3)
+    drawn = [random.random()]
+    with ThreadPoolExecutor(2) as threads:  # in this very process
+        search = mscourse.grid_search(Dicer(), {"a": [1, 2]}, iris_splits, engines=threads)
+        assert search.wait(PATIENCE_S)
+    drawn.append(random.random())
+    assert drawn == expected
+
+
+class Configured(ClassifierMixin, BaseEstimator):
+    """Scores a setting of scikit-learn."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def score(self, X, y):
+        return get_config()["working_memory"]
+
+
+def test_engines_are_configured_as_scikit_learn_is_here(iris_splits, client):
+    with config_context(working_memory=7):
+        search = mscourse.grid_search(Configured(), {}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    assert {e.test_score for e in search.evaluations()} == {7}
+
+
+def test_the_refit_leaves_candidates_as_they_were(iris_splits, client):
+    values = [DecisionTreeClassifier(), GaussianNB()]
+    pipeline = Pipeline([("clf", DummyClassifier())])
+    search = mscourse.grid_search(pipeline, {"clf": values}, iris_splits, engines=client)
+    assert search.wait(PATIENCE_S)
+    check_is_fitted(search.best_estimator)
+    for each in values:
+        with pytest.raises(NotFittedError):
+            check_is_fitted(each)
+
+
+@pytest.mark.parametrize("where", ["engines", "threads"])
+def test_an_estimator_that_is_a_value_is_new_for_each_split(iris_splits, client, where):
+    class Remembers(ClassifierMixin, BaseEstimator):
+        """Scores how often it was fitted; of the script alone."""
+
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            self.n_fits_ = getattr(self, "n_fits_", 0) + 1
+            return self
+
+        def score(self, X, y):
+            return self.n_fits_
+
+    value = Remembers()
+    pipeline = Pipeline([("clf", DummyClassifier())])
+    with ThreadPoolExecutor(1) as threads:
+        engines = threads if where == "threads" else client[0]
+        search = mscourse.grid_search(pipeline, {"clf": [value]}, iris_splits, engines=engines)
+        assert search.wait(PATIENCE_S)
+    assert not search.n_failed
+    assert {e.test_score for e in search.evaluations()} == {1}
+    assert not hasattr(value, "n_fits_")
+
+
+def test_steps_that_get_metadata_are_fitted_with_them_for_each_candidate(tmp_path, client):
+    """What candidates share is fitted without any."""
+    splits = weighted(tmp_path, sample_weight=WEIGHTS)
+    grid = {"gaussiannb__var_smoothing": [0.1, 0.3]}
+    with config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=True),
+            GaussianNB().set_fit_request(sample_weight=True),
+        )
+        scorer = get_scorer("neg_log_loss").set_score_request(sample_weight=False)
+        ours = mscourse.grid_search(pipeline, grid, splits, scoring=scorer, engines=client)
+        assert ours.wait(PATIENCE_S)
+        theirs = GridSearchCV(pipeline, grid, cv=StratifiedKFold(3), scoring=scorer)
+        theirs.fit(X, Y, sample_weight=WEIGHTS)
+    assert ours.n_failed == 0
+    np.testing.assert_allclose(
+        ours.results()["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=1e-9
+    )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from contextlib import contextmanager
 
@@ -267,6 +268,17 @@ def test_a_clock_that_jumps_changes_nothing(client, digits_splits, monkeypatch):
         monkeypatch.setattr(time, "time", lambda days=days: now_s() + days * DAY_S)
         assert wait_until(lambda n_done=n_done: search.n_done >= n_done + 2)
     assert search.wait(30)
+    for days, within_s in ((400, 60), (-400, 0.8)):  # while somebody waits
+        again = mscourse.grid_search(Slow(), GRID, digits_splits, engines=client)
+        monkeypatch.setattr(time, "time", now_s)
+        jumped = {"name": "time", "value": lambda days=days: now_s() + days * DAY_S}
+        jump = threading.Timer(0.3, monkeypatch.setattr, [time], jumped)
+        jump.start()
+        start_s = time.monotonic()
+        assert again.wait(within_s) == (days > 0)
+        assert time.monotonic() - start_s < 20
+        jump.join()
+        assert again.wait(60)
     for key in ("mean_test_score", "rank_test_score"):
         np.testing.assert_array_equal(search.results()[key], undisturbed.results()[key])
     assert all(0 < e.fit_time_s < 10 for e in search.evaluations())

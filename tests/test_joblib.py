@@ -325,13 +325,21 @@ def test_an_engine_may_die(tmp_path):
         assert client.ids == [1]
 
 
-def nested(x):
-    return parallel(double, x, x + 1)
+def in_the_main_thread(_):
+    return threading.current_thread() is threading.main_thread(), os.getpid()
 
 
-def test_what_is_nested_runs_on_its_engine(client):
+def nested(_):
+    return joblib.Parallel(n_jobs=2)(joblib.delayed(in_the_main_thread)(x) for x in range(4))
+
+
+def test_what_is_nested_runs_on_its_engine_one_by_one(client):
     with on(client):
-        assert parallel(nested, 1, 5) == [[2, 4], [10, 12]]
+        for places in parallel(nested, 1, 2):
+            assert len(places) == 4
+            [(is_main, pid)] = set(places)
+            assert is_main
+            assert pid in ask_engines(client, os.getpid).values()
 
 
 def test_an_executor_will_do():
@@ -354,3 +362,14 @@ def test_without_engines_it_says_what_to_give():
         joblib.parallel_config("mscourse", engines=4)
     with on(ThreadPoolExecutor(1)), pytest.raises(ValueError, match="n_jobs == 0"):
         joblib.Parallel(n_jobs=0)(joblib.delayed(double)(x) for x in range(2))
+
+
+def length_and_type(array):
+    return len(array), type(array[0]).__name__
+
+
+def test_large_arrays_of_objects_travel(client):
+    """They cannot be mapped from a file: what they hold is elsewhere in memory."""
+    large = np.array([{}] * 200_000, dtype=object)  # 1.6 MB, larger than what is mapped
+    with on(client):
+        assert parallel(length_and_type, large) == [(200_000, "dict")]

@@ -110,7 +110,9 @@ def test_only_the_best_are_shown_and_the_rest_counted():
     assert "Rank 5" in report
     assert "Rank 6" not in report
     assert report.endswith("... and 4 more")
-    assert "... and 4 more" in results.html_report("Progress", 1.0, ranking, [])
+    page = results.html_report("Progress", 1.0, ranking, [])
+    assert "... and 4 more" in page
+    assert page.count("<th") == page.split("</tr>")[1].count("<td") + 1  # and <thead>
 
 
 # -- the columns behind it -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A Sphinx extension for how long each page took to run.
 
-It leaves the times behind for ``build.py`` to print. In the table that myst-nb makes it keeps what a
-reader may want to know: the page, by its title and in the order of the contents, and its seconds.
+It leaves the times behind for ``build.py`` to print. In the table that myst-nb makes it keeps what
+a reader may want to know: the page, by its title and in the order of the contents, and its seconds.
 What comes from the cache has the time that it took when it ran.
 """
 
@@ -20,8 +20,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 PAGE = "timings"
 
 
-# Of each row: the page, when and how it ran, its seconds, and whether it came to its end. One that did
-# not is in no book.
+# Of each row: the page, when and how it ran, its seconds, and whether it came to its end. One that
+# did not is in no book.
 PAGE_COLUMN, SECONDS_COLUMN = 0, 3
 
 
