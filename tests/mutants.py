@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("test_scheduler.py", "test_journal.py", "test_warned.py", "test_faults.py")
+TESTS = (
+    *("test_scheduler.py", "test_journal.py", "test_warned.py", "test_prefixes.py"),
+    "test_faults.py",
+)
 
 # Some mutants wait for ever; pytest's own limit ends the test.
 _TEST_TIMEOUT_S = 100
@@ -102,6 +105,16 @@ MUTANTS = (
     Mutant("warned", "        warnings.showwarning = keep\n", "", "nobody hears of warnings"),
     Mutant("surroundings", "                os.chdir(folder)\n", "                pass\n",
            "an evaluation moves its engine"),
+    Mutant("surroundings", "np.errstate()", "contextlib.nullcontext()",
+           "numpy's error handling stays as an evaluation left it"),
+    Mutant("prefixes", "                n_own = min(n_own, i)\n", "                pass\n",
+           "a step without a copy spoils what is kept"),
+    Mutant("prefixes", "X = _handed_out(level.transformed[part])", "X = level.transformed[part]",
+           "an estimator writes into a frame that others get, too"),
+    Mutant("prefixes", "        part.flags.writeable = False\n", "        pass\n",
+           "an estimator writes into an array that others get, too"),
+    Mutant("prefixes", "            reseed(budget.seed, _PREFIX, place[1], key[1])\n", "",
+           "the luck of a prefix depends on what ran before"),
 )  # fmt: skip
 
 

@@ -211,7 +211,11 @@ AS_FRAME = MinMaxScaler().set_output(transform="pandas")
         ([AS_FRAME, StandardScaler(copy=False)], {"standardscaler__with_mean": [True, False]}),
         (
             [AS_FRAME, StandardScaler(copy=False)],
-            {"standardscaler__with_mean": [True, False], "svc__C": [0.1, 1, 10]},
+            {
+                "standardscaler__with_mean": [True, False],
+                "standardscaler__with_std": [True, False],
+                "svc__C": [0.1, 10],
+            },
         ),
         ([FunctionTransformer(None)], {"svc__C": [0.1, 1, 10]}),
     ],
