@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import mscourse
 from mscourse.engines import ask_engines
-from mscourse.trainsizes import spread
+from mscourse.trainsizes import checked_sizes, spread
 
 PATIENCE_S = 120
 FRACTIONS = [0.1, 0.29, 0.6, 1.0]
@@ -102,6 +102,12 @@ def test_several_candidates_are_several_curves(block_splits, client):
     assert (curve.results(0)["test_scores"] < curve.results(1)["test_scores"]).all()
     assert list(curve.to_frame()["param_max_depth"].unique()) in ([1, 8], [8, 1])
     assert "{'max_depth': 1}" in repr(curve)
+
+
+def test_a_fraction_means_the_rows_that_one_would_count():
+    """0.29 * 100 is a little less than 29."""
+    percent = np.arange(1, 101)
+    assert checked_sizes([n / 100 for n in percent], 100).tolist() == percent.tolist()
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 20])

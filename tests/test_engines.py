@@ -15,7 +15,7 @@ import pytest
 from helpers import cluster_processes, wait_until
 
 import mscourse
-from mscourse import engines
+from mscourse import engines, guard
 from mscourse.engines import ask_engines
 
 
@@ -53,6 +53,20 @@ def test_a_forked_child_does_not_hold_up_the_end():
     child.kill()
     child.join()
     assert ended_after_s < 30
+
+
+def test_a_cluster_whose_guard_was_killed_ends_all_the_same():
+    before = cluster_processes()
+    with mscourse.local_cluster(1) as own:
+        words = {str(Path(guard.__file__)), own.cluster.profile_dir}
+        (its_guard,) = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if words <= {*(process.info["cmdline"] or ())}
+        ]
+        its_guard.kill()
+        its_guard.wait()
+    assert cluster_processes() <= before
 
 
 def test_engines_run_blas_on_as_many_threads_as_asked(client):

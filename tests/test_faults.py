@@ -129,6 +129,19 @@ def test_an_import_that_hangs_is_given_up(monkeypatch):
     assert 1.5 <= caught.value.elapsed_s < 30
 
 
+def test_what_takes_too_long_is_killed(tmp_path):
+    """It would go on for ever beside those that come after it."""
+
+    def work():
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(60)
+
+    with pytest.raises(timelimit.StoppedError, match="not done after 1 s"):
+        timelimit.call(work, (), 1.0)
+    pid = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not psutil.pid_exists(pid))
+
+
 # -- engines that come and go ----------------------------------------------------------------------
 
 
@@ -338,19 +351,3 @@ def test_an_evaluation_whose_data_are_cut_meanwhile_is_not_believed(client, tmp_
     with pytest.raises(mscourse.DamagedSplitsError, match=r"torn|was written to while"):
         search.wait(30)
     assert search.n_done == 0
-
-
-# -- what ends, and what is told -------------------------------------------------------------------
-
-
-def test_what_takes_too_long_is_killed(tmp_path):
-    """It would go on for ever beside those that come after it."""
-
-    def work():
-        (tmp_path / "pid").write_text(str(os.getpid()))
-        time.sleep(60)
-
-    with pytest.raises(timelimit.StoppedError, match="not done after 1 s"):
-        timelimit.call(work, (), 1.0)
-    pid = int((tmp_path / "pid").read_text())
-    assert wait_until(lambda: not psutil.pid_exists(pid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -133,6 +134,25 @@ def test_the_peak_is_seen_though_it_has_passed():
     inner = footprint.watch()
     assert inner.end() < before + 50e6
     assert 90e6 < watch.end() - before < 150e6
+
+
+def _peak_of_100_mb(answer):
+    watch = footprint.watch()
+    held = np.ones(100_000_000, dtype=np.uint8)
+    answer.put(watch.end() + 0 * int(held[0]))
+
+
+@ONLY_LINUX
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_watches_itself():
+    """The thread that watches for its parent has not come with it."""
+    before = footprint.watch().end()
+    fork = multiprocessing.get_context("fork")
+    answer = fork.SimpleQueue()
+    child = fork.Process(target=_peak_of_100_mb, args=(answer,))
+    child.start()
+    assert answer.get() > before + 80e6
+    child.join()
 
 
 @ONLY_LINUX

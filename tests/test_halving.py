@@ -249,6 +249,18 @@ def test_a_batch_is_no_more_work_than_asked_for():
     assert [item[3] for item in take(source, 1)] == [10]
 
 
+def test_a_mean_does_not_depend_on_which_split_is_done_first():
+    """To the last bit, so that one engine and many promote the same candidates."""
+    means = []
+    for order in ((0, 1, 2), (2, 1, 0)):
+        source = promotions(1, n_splits=3)
+        take(source, 3)
+        for split in order:
+            source.learn(0, split, (0.1, 0.2, 0.3)[split])
+        means.append(source.rungs()[0].scores[0])
+    assert means[0] == means[1]
+
+
 @pytest.mark.parametrize("n_engines", [1, 3])
 def test_progress_never_goes_back_and_is_whole_only_at_the_end(n_engines):
     for seed in range(30):

@@ -64,7 +64,8 @@ VALUES = [
     *(make_scorer(accuracy_score), make_scorer(accuracy_score, greater_is_better=False)),
     *(Scales(1).scale, Scales(2).scale, Scales.scale, Scales.make, SVC().fit, SVC(C=2).fit),
     *("a".join, "b".join, len, partial, recursive(1), recursive(2), unfinished()),
-    *(lambda *, a=1: a, lambda *, a=2: a),
+    *(lambda *, a=1: a, lambda *, a=2: a, lambda a=1: a, lambda a=2: a),
+    *(np.arange(2000) == 0, np.arange(2000) % 1999 == 0),
 ]
 
 

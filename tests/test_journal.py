@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -21,11 +22,14 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
+import sklearn
 from helpers import wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
+from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
@@ -837,3 +841,121 @@ def test_damaged_bytes_never_change_what_an_evaluation_says(tmp_path_factory, wr
 
 def test_nonsense_is_told_whatever_it_is():
     assert fuzz.main(["--inputs", "2000", "--seed", "7", "journal"]) == 0
+
+
+# -- what is promised of the disk, and what is refused besides -------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a descriptor is of")
+def test_a_new_journal_outlives_a_power_cut(path, monkeypatch):
+    """Its first line is on the disk, and then its name."""
+    flushed = []
+    fsync = os.fsync
+
+    def noted(descriptor):
+        is_begun = path.stat().st_size > 0
+        flushed.append((Path(f"/proc/self/fd/{descriptor}").readlink(), is_begun))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    module.open_journal(path, {"data": {}}).close()
+    assert flushed == [(path, True), (path.parent, True)]
+
+
+def test_where_nothing_can_be_locked_a_journal_is_refused(path, monkeypatch):
+    """Else two searches might write into it, as on some file systems of a network."""
+
+    def no_locks(descriptor, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(mscourse.JournalError, match=r"cannot be opened: .*No locks"):
+        module.open_journal(path, {"data": {}})
+
+
+def test_a_journal_that_was_changed_under_a_search_is_told(splits, threads, path):
+    launch = partial(mscourse.grid_search, Marks(), splits=splits, engines=threads, journal=path)
+    assert launch({"setting": [1, 2]}).wait(20)
+    search = launch({"setting": [1]})
+    assert search.wait(20)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"setting": 2', b'"setting": 3'))  # not its checksum
+    with pytest.raises(mscourse.JournalError, match="was changed while it was in use"):
+        search.add({"setting": [2]})
+
+
+def test_nothing_is_added_to_a_search_that_has_broken(splits, threads, path):
+    estimator = Marks(seconds=0.05)
+    search = mscourse.grid_search(estimator, GRID, splits, engines=threads, journal=path)
+    path.unlink()
+    for act in (lambda: search.wait(20), lambda: search.add({"setting": [9]})):
+        with pytest.raises(mscourse.JournalError, match="has been deleted"):
+            act()
+    assert (search.n_total, len(search.candidates)) == (24, 8)
+
+
+def test_splits_that_part_elsewhere_are_other_data(digits, threads, path, tmp_path):
+    """Also if all files are the same, byte for byte."""
+    X, y = digits
+    rows = np.arange(100)[::-1]
+
+    def launch(n_train):
+        splits = mscourse.persist_cv_splits(
+            X[:100], y[:100], cv=[(rows[:n_train], rows[n_train:])], folder=tmp_path, name="d"
+        )
+        return mscourse.grid_search(Marks(), {}, splits, engines=threads, journal=path)
+
+    assert launch(60).wait(20)
+    with pytest.raises(mscourse.JournalMismatchError, match=r"data\.sha256"):
+        launch(70)
+
+
+def test_who_gets_the_metadata_is_a_part_of_the_work(digits, threads, path, tmp_path):
+    X, y = digits
+    splits = mscourse.persist_cv_splits(
+        X, y, cv=2, folder=tmp_path, name="d", metadata={"sample_weight": np.linspace(0.1, 1, 600)}
+    )
+
+    def launch(*, in_fit, in_score):
+        estimator = GaussianNB().set_fit_request(sample_weight=in_fit)
+        scoring = make_scorer(accuracy_score).set_score_request(sample_weight=in_score)
+        return mscourse.grid_search(
+            estimator, {}, splits, engines=threads, scoring=scoring, journal=path
+        )
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert launch(in_fit=True, in_score=True).wait(20)
+        with pytest.raises(mscourse.JournalMismatchError, match="score_metadata"):
+            launch(in_fit=True, in_score=False)
+        with pytest.raises(mscourse.JournalMismatchError, match="fit_metadata"):
+            launch(in_fit=False, in_score=True)
+
+
+def test_a_failure_that_has_been_mended_is_reported_as_done(splits, threads, path, marks):
+    estimator, grid = Marks(folder=str(marks)), {"fails": [True, False]}
+    launch = partial(mscourse.grid_search, estimator, grid, splits, engines=threads, journal=path)
+    assert launch().wait(20)
+    report = mscourse.read_journal(path)
+    assert (report.n_done, report.n_failed) == (6, 3)
+    (marks / "mended").touch()
+    assert launch(retry_failed=True).wait(20)
+    report = mscourse.read_journal(path)
+    assert (report.n_done, report.n_failed) == (6, 0)
+
+
+def test_a_line_that_is_being_written_is_no_damage(path, written):
+    content, _ = written
+    path.write_bytes(content + b'{"params": {"set')
+    report = mscourse.read_journal(path)
+    assert (report.n_done, report.damage) == (24, None)
+
+
+def test_the_leaders_are_those_with_the_most_rows(splits, threads, path):
+    search = mscourse.halving_search(
+        Marks(), GRID, splits, min_resources=40, engines=threads, journal=path
+    )
+    assert search.wait(20)
+    leaders = mscourse.read_journal(path).leaders
+    assert {(each.n_train, each.n_splits) for each in leaders} == {(400, N_SPLITS)}
+    best = [each.validation.mean for each in search.best(5)]
+    assert [each.test.mean for each in leaders] == pytest.approx(best)

@@ -108,6 +108,16 @@ def test_the_longest_go_first_at_the_end_after_those_that_are_unknown():
     assert [take(queue) for _ in range(3)] == [[(2, 1)], [(4, 1)], [(3, 1)]]
 
 
+def test_a_candidate_that_killed_its_engines_is_as_long_as_it_was_before():
+    queue = candidate_queue(n_candidates=5, n_splits=2)
+    assert len(take(queue, 4)) == 4
+    know(queue, (0, 0.1), (1, 3.0), (1, math.nan))
+    assert queue._durations.of(1) == 3.0
+    assert take(queue) == [(2, 0)]
+    queue.learn(2, 0, outcome(2.0), 0)
+    assert take(queue) == [(3, 0)]  # the order at the end is that of known durations
+
+
 def test_before_the_end_the_order_is_kept():
     queue = candidate_queue(n_candidates=12, n_splits=5)
     assert len(take(queue, 10)) == 10

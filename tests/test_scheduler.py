@@ -19,6 +19,7 @@ from joblib.externals import loky
 import mscourse
 from mscourse import scheduler as module
 from mscourse.batch import BatchReport, Parcel, run_batch
+from mscourse.lostanswers import LostAnswers
 from mscourse.pools import pool_for
 from mscourse.scheduler import MOST_DEATHS, Scheduler
 from mscourse.source import Queue
@@ -560,6 +561,26 @@ def test_the_last_items_wait_for_an_engine():
     assert outcomes.values_of(1) == [0]
 
 
+class GonePool(SlowNewsPool):
+    """Its first engine goes between the look at who is there and the message."""
+
+    def send(self, engine, function, items):
+        if engine == "a":
+            self.alive = ["b"]
+            raise IndexError("no engine a")
+        return super().send(engine, function, items)
+
+
+def test_an_engine_that_goes_just_before_it_is_sent_work_costs_nothing():
+    outcomes = Outcomes()
+    scheduler = Scheduler(
+        double, Queue([(x,) for x in range(6)]), nullcontext(GonePool()), outcomes
+    )
+    scheduler.start()
+    assert scheduler.wait(10)
+    assert outcomes.values_of(6) == [2 * x for x in range(6)]
+
+
 def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
     monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
     handlers = client._queue_handlers
@@ -573,6 +594,39 @@ def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
     outcomes = run(double, [(x,) for x in range(50)], client)
     assert len(lost) == 2
     assert outcomes.values_of(50) == [2 * x for x in range(50)]
+
+
+def test_work_whose_answer_was_lost_leaves_nothing_at_the_client(client, monkeypatch):
+    """Nobody waits for it any more, and it is not kept if it comes after all."""
+    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
+    handlers = client._queue_handlers
+    handle = handlers["apply_reply"]
+    lost = []
+
+    def lose_two(message):
+        (lost.append if len(lost) < 2 else handle)(message)
+
+    monkeypatch.setitem(handlers, "apply_reply", lose_two)
+    run(double, [(x,) for x in range(50)], client)
+    ids = {message["parent_header"]["msg_id"] for message in lost}
+    assert len(ids) == 2
+    assert not ids & client.outstanding
+    assert not any(ids & waiting for waiting in client._outstanding_dict.values())
+    for message in lost:
+        handlers["apply_reply"](message)
+    assert not ids & client.results.keys()
+
+
+def test_what_is_missing_once_may_be_on_its_way():
+    """Only what the controller does not know twice in a row is lost, and the oldest of it."""
+    answers, futures = LostAnswers(None), [Future(), Future()]
+    for future in futures:
+        answers.sent(0, future)
+    answers._asked_of = {0: futures}
+    assert answers._compare({0: {"queue": 1, "tasks": 0}}) == []
+    assert answers._compare({0: {"queue": 1, "tasks": 1}}) == []
+    assert answers._compare({0: {"queue": 0, "tasks": 1}}) == []
+    assert answers._compare({0: {"queue": 1, "tasks": 0}}) == [futures[0]]
 
 
 def test_work_that_takes_long_is_not_taken_for_lost(client, monkeypatch, tmp_path):

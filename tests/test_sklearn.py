@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import joblib
 import numpy as np
@@ -381,6 +382,46 @@ def test_without_engines_a_cluster_is_started_for_the_fit():
     assert 1 <= len(pids) <= 2
     with pytest.raises(ProcessLookupError):
         os.kill(pids.pop(), 0)
+
+
+@pytest.mark.parametrize(("n_jobs", "n_engines"), [(-1, 3), (-2, 2), (-9, 1), (2, 2), (None, None)])
+def test_the_cluster_of_a_fit_has_as_many_engines_as_there_are_jobs(
+    client, monkeypatch, n_jobs, n_engines
+):
+    """A negative number counts from the number of cores, as in joblib."""
+    asked_for = []
+
+    def cluster(n):
+        asked_for.append(n)
+        return nullcontext(client)
+
+    monkeypatch.setattr(mscourse.sklearn, "local_cluster", cluster)
+    monkeypatch.setattr(mscourse.sklearn, "usable_cores", lambda: 3)
+    GridSearchCV(Witness(), {"i": [0]}, cv=2, n_jobs=n_jobs).fit(*digits_data())
+    assert asked_for == [n_engines]
+
+
+class Refers(ClassifierMixin, BaseEstimator):
+    """Scores the sum of one of its parameters, an array."""
+
+    def __init__(self, reference=None):
+        self.reference = reference
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def score(self, X, y):
+        return float(self.reference.sum())
+
+
+def test_the_data_may_be_a_parameter_too(client):
+    """What stands for the data of a search in its messages does not stand for the parameter."""
+    X, y = digits_data()
+    with persist(X, y) as splits:
+        grid = {"reference": [X]}
+        search = GridSearchCV(Refers(), grid, engines=client, splits=splits).fit(X, y)
+    assert search.best_score_ == X.sum()
 
 
 def test_without_engines_joblib_decides_where_it_has_been_told(client):

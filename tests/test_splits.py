@@ -31,7 +31,7 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 
 import mscourse
-from mscourse import persist
+from mscourse import persist, storedfile
 from mscourse.splits import DATA_FOLDER_VARIABLE
 
 N = 60
@@ -298,6 +298,47 @@ def test_after_a_power_cut_the_manifest_names_what_is_there(tmp_path, monkeypatc
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what a descriptor is of")
+@pytest.mark.parametrize(
+    "given",
+    [X, sparse.csr_matrix(X), ["text"] * N, pd.DataFrame({"a": Y, "b": ["x"] * N})],
+    ids=["dense", "sparse", "text", "frame"],
+)
+def test_after_a_power_cut_what_is_there_is_whole(tmp_path, monkeypatch, given):
+    """The bytes of a file are on the disk before it has its name, the manifest's too."""
+    flushed: set[str] = set()
+    named: set[str] = set()
+    fsync, replace = os.fsync, Path.replace
+
+    def noted(descriptor: int) -> None:
+        flushed.add(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def named_when_flushed(self: Path, target: Path) -> Path:
+        assert self.name in flushed, f"{target.name} may be empty after a power cut"
+        named.add(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "replace", named_when_flushed)
+    splits = mscourse.persist_cv_splits(given, Y, folder=tmp_path, name="d")
+    assert named == {path.name for path in splits.folder.iterdir()}
+
+
+def test_the_checksum_is_of_what_was_written_also_when_it_lags_behind(tmp_path, monkeypatch):
+    """A block is not filled anew while its checksum is taken."""
+    take = storedfile.FileWriter._take_checksum
+
+    def take_late(self, block, n_bytes):
+        time.sleep(0.005)
+        take(self, block, n_bytes)
+
+    monkeypatch.setattr(storedfile, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(storedfile.FileWriter, "_take_checksum", take_late)
+    X = np.random.default_rng(0).random((2000, 5))  # 20 blocks
+    mscourse.persist_cv_splits(X, folder=tmp_path, name="d", cv=KFold(3)).verify()
+
+
 def test_a_dataset_is_replaced_as_a_whole(tmp_path):
     old = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", cv=3)
     X_old, rows_old = old[0].load()[0], old[0].train_indices
@@ -308,6 +349,22 @@ def test_a_dataset_is_replaced_as_a_whole(tmp_path):
     with pytest.raises(mscourse.DamagedSplitsError, match="written anew"):
         pickle.loads(pickle.dumps(old))
     assert len(pickle.loads(pickle.dumps(new))) == 4
+
+
+def test_an_interrupt_just_before_the_manifest_leaves_what_was_there(tmp_path, monkeypatch):
+    mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d", cv=3)
+    before = files_below(tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(persist, "write_manifest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mscourse.persist_cv_splits(-X, Y, folder=tmp_path, name="d", cv=4)
+    assert files_below(tmp_path) == before
+    splits = mscourse.open_splits(tmp_path, "d")
+    splits.verify()
+    assert len(splits) == 3
 
 
 def test_a_temporary_folder_is_private_and_goes_with_the_block():
@@ -404,6 +461,22 @@ def test_warm_reads_once_per_host(tmp_path, client):
         splits.warm(client)
 
 
+def n_bytes_read():
+    """Bytes that this process has read of files, from the memory of the system or not."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Only Linux tells.")
+def test_to_warm_is_to_read_all(tmp_path, client):
+    splits = mscourse.persist_cv_splits(
+        np.ones((50_000, 20)), np.arange(50_000) % 2, folder=tmp_path, name="d"
+    )
+    (engine,) = mscourse.one_engine_per_host(client).values()
+    before = client[engine].apply_sync(n_bytes_read)
+    splits.warm(client)
+    assert client[engine].apply_sync(n_bytes_read) - before >= splits.n_bytes > 8e6
+
+
 def test_a_node_that_was_sent_the_splits_warms_its_own_copy(tmp_path, monkeypatch):
     splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
     monkeypatch.setenv(DATA_FOLDER_VARIABLE, str(tmp_path / "node"))
@@ -472,6 +545,32 @@ def test_metadata_of_the_whole_dataset(tmp_path):
         np.testing.assert_array_equal(splits.as_cv()[1], Y[number])
 
 
+@pytest.mark.parametrize(
+    "given",
+    [X[:6], sparse.csr_matrix(X[:6]), list("abcdef"), pd.DataFrame({"a": Y[:6], "b": [*"abcdef"]})],
+    ids=["dense", "sparse", "text", "frame"],
+)
+def test_the_whole_dataset_of_blocks_whose_first_lacks_rows(tmp_path, given):
+    y = np.arange(6)
+    cv = [([4, 1, 2], [0]), ([2, 1, 5], [3, 4])]
+    splits = mscourse.persist_cv_splits(
+        given, y, cv=cv, folder=tmp_path, name="d", metadata={"row": y}
+    )
+    assert splits.layout == "block"
+    found, rows = splits.load_whole()
+    assert sorted(rows) == y.tolist()
+    np.testing.assert_array_equal(splits.load_whole_metadata()["row"], rows)
+    if isinstance(given, pd.DataFrame):
+        expected = given.iloc[rows].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), expected)
+    elif sparse.issparse(given):
+        np.testing.assert_array_equal(found.toarray(), given.toarray()[rows])
+    else:
+        np.testing.assert_array_equal(found, np.asarray(given)[rows])
+    _, y_stored, pairs = splits.as_cv()
+    assert [(y_stored[train].tolist(), y_stored[test].tolist()) for train, test in pairs] == cv
+
+
 def test_there_need_be_no_metadata(tmp_path):
     for metadata in (None, {}):
         splits = mscourse.persist_cv_splits(X, Y, metadata=metadata, folder=tmp_path, name="d")
@@ -511,6 +610,19 @@ def test_damage_is_found_and_named(tmp_path):
         splits[0].load()
     path.unlink()
     with pytest.raises(mscourse.DamagedSplitsError, match="gone"):
+        splits[0].load()
+
+
+def test_another_file_in_the_place_of_one_in_use_is_told(tmp_path):
+    """Also one of the same size that was written at the same time."""
+    splits = mscourse.persist_cv_splits(X, Y, folder=tmp_path, name="d")
+    splits[0].load()
+    path = next(splits.folder.glob("X-*"))
+    status, other = path.stat(), tmp_path / "other"
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    with pytest.raises(mscourse.DamagedSplitsError, match="was written to while"):
         splits[0].load()
 
 
