@@ -31,6 +31,18 @@
       `<text x="${x.toFixed(2)}" y="${y}" text-anchor="${anchor}" class="${kind}">${text}</text>`,
     line: (x1, y1, x2, y2, kind) =>
       `<path d="M${x1.toFixed(2)} ${y1} L${x2.toFixed(2)} ${y2}" class="${kind}"/>`,
+    /* What colours mean: triples of a kind, its words, and their width. Gives where it ends, too. */
+    legend: (entries, y, width) => {
+      const { box, words } = explorables.svg;
+      const parts = [];
+      let x = 0;
+      for (const [kind, text, wide] of entries) {
+        if (x + wide > width) [x, y] = [0, y + 20];
+        parts.push(box(x + 1, y - 6, 14, 12, kind), words(x + 21, y, text, "small", "start"));
+        x += wide;
+      }
+      return { parts, bottom: y + 12 };
+    },
   };
 
   class Panel {

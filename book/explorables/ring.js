@@ -69,19 +69,13 @@
         }
         for (const row of [trainStart, trainStop]) parts.push(line(x(row), 46, x(row), y, "guide"));
       });
-      let legend = 56 + 20 * k + 28;
-      let legendX = 0;
-      for (const [kind, text, wide] of [
+      const entries = [
         ["test", "test", 64],
         ["train", "train", 68],
         ["read", "read of the train set", 150],
-      ]) {
-        if (legendX + wide > width) [legendX, legend] = [0, legend + 20];
-        parts.push(box(legendX + 1, legend - 6, 14, 12, kind));
-        parts.push(words(legendX + 21, legend, text, "small", "start"));
-        legendX += wide;
-      }
-      picture.draw(legend + 12, parts);
+      ];
+      const legend = explorables.svg.legend(entries, 56 + 20 * k + 28, width);
+      picture.draw(legend.bottom, [...parts, ...legend.parts]);
 
       const copies = Number(ring.copies.toFixed(2));
       const range = (start, stop) => `${number(start)} to ${number(stop - 1)}`;

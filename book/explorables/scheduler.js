@@ -180,20 +180,14 @@
         const isLast = x(s) > width - 20;
         parts.push(words(isLast ? width : x(s), bottom + 13, `${s} s`, "small", isLast ? "end" : "middle"));
       }
-      let legendX = 0;
-      let legendY = bottom + 36;
-      for (const [kind, text, wide] of [
+      const entries = [
         ["work", "evaluations", 108],
         ["lost", "lost with its engine", 156],
         ["again", "done again", 104],
         ["there", "idle", 60],
-      ]) {
-        if (legendX + wide > width) [legendX, legendY] = [0, legendY + 20];
-        parts.push(box(legendX + 1, legendY - 6, 14, 12, kind));
-        parts.push(words(legendX + 21, legendY, text, "small", "start"));
-        legendX += wide;
-      }
-      picture.draw(legendY + 12, parts);
+      ];
+      const legend = explorables.svg.legend(entries, bottom + 36, width);
+      picture.draw(legend.bottom, [...parts, ...legend.parts]);
 
       const countDone = queue.bars
         .filter((bar) => bar.backS !== null && bar.backS <= nowS)

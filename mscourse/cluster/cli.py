@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mscourse.arguments import positive
@@ -283,36 +284,44 @@ def _add(
     return parser
 
 
-class _Command(argparse.Action):
+class _Checked(argparse.Action):
+    """An argument that is looked at as a whole before it is taken."""
+
+    @abstractmethod
+    def problem(self, values: Sequence[str]) -> str | None:
+        """Say what is wrong with the values, and what to do; None if nothing is."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        problem = self.problem(values)
+        if problem is not None:
+            parser.error(problem)
+        setattr(namespace, self.dest, values)
+
+
+class _Command(_Checked):
     """A command for nodes. An empty one would succeed, and so would an option taken for it."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def problem(self, values: Sequence[str]) -> str | None:
         if not values:
-            parser.error("which command? It stands behind NAME, such as: df -h")
+            return "which command? It stands behind NAME, such as: df -h"
         if values[0].startswith("-"):
-            parser.error(f"{values[0]} is no command. Options stand before NAME.")
-        setattr(namespace, self.dest, values)
+            return f"{values[0]} is no command. Options stand before NAME."
+        return None
 
 
-class _Paths(argparse.Action):
+class _Paths(_Checked):
     """What to copy, and where to. With one path alone, rsync would list it and copy nothing."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
+    def problem(self, values: Sequence[str]) -> str | None:
         if len(values) < 2:
-            parser.error(f"where to? Name the target behind {values[0]}, such as: .")
-        setattr(namespace, self.dest, values)
+            return f"where to? Name the target behind {values[0]}, such as: ."
+        return None
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], int]:
