@@ -581,7 +581,8 @@ def test_an_engine_that_goes_just_before_it_is_sent_work_costs_nothing():
     assert outcomes.values_of(6) == [2 * x for x in range(6)]
 
 
-def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
+def two_answers_are_lost(client, monkeypatch):
+    """Lose the next two answers; give the list that they will be in."""
     monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
     handlers = client._queue_handlers
     handle = handlers["apply_reply"]
@@ -591,6 +592,11 @@ def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
         (lost.append if len(lost) < 2 else handle)(message)
 
     monkeypatch.setitem(handlers, "apply_reply", lose_two)
+    return lost
+
+
+def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
+    lost = two_answers_are_lost(client, monkeypatch)
     outcomes = run(double, [(x,) for x in range(50)], client)
     assert len(lost) == 2
     assert outcomes.values_of(50) == [2 * x for x in range(50)]
@@ -598,22 +604,14 @@ def test_work_whose_answer_was_lost_is_done_again(client, monkeypatch):
 
 def test_work_whose_answer_was_lost_leaves_nothing_at_the_client(client, monkeypatch):
     """Nobody waits for it any more, and it is not kept if it comes after all."""
-    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
-    handlers = client._queue_handlers
-    handle = handlers["apply_reply"]
-    lost = []
-
-    def lose_two(message):
-        (lost.append if len(lost) < 2 else handle)(message)
-
-    monkeypatch.setitem(handlers, "apply_reply", lose_two)
+    lost = two_answers_are_lost(client, monkeypatch)
     run(double, [(x,) for x in range(50)], client)
     ids = {message["parent_header"]["msg_id"] for message in lost}
     assert len(ids) == 2
     assert not ids & client.outstanding
     assert not any(ids & waiting for waiting in client._outstanding_dict.values())
     for message in lost:
-        handlers["apply_reply"](message)
+        client._queue_handlers["apply_reply"](message)
     assert not ids & client.results.keys()
 
 
