@@ -59,9 +59,9 @@ wheels: $(VENV)/.installed ## fill wheels/ with what `make setup WHEELS=wheels` 
 	$(BIN)/python -m pip wheel $(PIP_OPTIONS) --wheel-dir wheels '.[test]' 'hatchling>=1.26' editables
 
 test: $(VENV)/.installed ## run all tests, the recorded solutions included
-	# Two at once: many wait for processes that start and end. In the order of their names, or the
-	# files with few and long tests would come last, one after the other.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	# Three at once, also on two cores: many wait for processes that start and end. In the order of
+	# their names, or the files with few and long tests would come last, one after the other.
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-lowest: $(VENV)/.installed ## run the main tests with the lowest versions that are allowed
 	$(BIN)/python tests/lowest.py

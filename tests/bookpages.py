@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from helpers import require_system
 
@@ -84,15 +82,3 @@ def chromium() -> Iterator[Any]:
         page.close()
         yield browser
         browser.close()
-
-
-def end_late_helpers() -> None:
-    """End what Chromium starts by itself after three minutes, to see how fast the machine is.
-
-    No option keeps it from it, and it would count as left behind by the test that runs then.
-    """
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "on_device_model" in " ".join(process.cmdline()):
-                process.kill()
-                process.wait(timeout=10)

@@ -37,6 +37,10 @@ _KEPT = ("pymp-", "sem.loky-")
 # An engine whose estimator has used joblib keeps the workers for the next one, and ends with them.
 _WORKER = "LokyProcess-"
 
+# A browser starts these by itself, whenever it likes, and ends them with itself. The windows that a
+# test has opened are of another type.
+_BROWSERS_HELPER = "--type=utility"
+
 
 class Watch:
     """Compares what there is before and after a test.
@@ -97,8 +101,8 @@ def _described(thing: Thing, before: set[Thing]) -> str:
     except psutil.Error:
         return ""
     is_servant = any(name in command for name in _SERVANTS)
-    is_worker = _WORKER in command and ("process", parent) in before
-    if has_ended or is_servant or is_worker:
+    helps_another = _WORKER in command or _BROWSERS_HELPER in command
+    if has_ended or is_servant or (helps_another and ("process", parent) in before):
         return ""
     return f"process {what} of {parent}: {command[:200]}"
 

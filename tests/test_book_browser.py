@@ -13,7 +13,7 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from bookpages import BOOK, CHAPTERS, HTML, PAGES, chromium, end_late_helpers, html, require_pages
+from bookpages import BOOK, CHAPTERS, HTML, PAGES, chromium, html, require_pages
 
 SCREENSHOTS = BOOK / "_build" / "screenshots"
 WIDTHS = [360, 768, 1400]
@@ -114,12 +114,6 @@ def _built() -> None:
 def browser() -> Iterator[Any]:
     with chromium() as browser:
         yield browser
-
-
-@pytest.fixture(autouse=True)
-def _no_late_helpers(browser: Any, _nothing_is_left_behind: None) -> Iterator[None]:
-    yield
-    end_late_helpers()
 
 
 class Visit:
