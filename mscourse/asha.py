@@ -218,12 +218,12 @@ class Promotions:
     ) -> Sequence[Item]:
         """Hand out about as much work as ``n`` items of the bottom rung are, and one at least.
 
-        If there is only one engine, a candidate is begun when the one before is done, so that what
-        is promoted does not depend on how long anything takes. An engine that asks in vain while
-        items are under way is not the only one; from then on nobody waits.
+        As long as there is only one engine, a candidate is begun when the one before is done, so
+        that what is promoted does not depend on how long anything takes. From the second engine on
+        nobody waits.
         """
         with self._lock:
-            if self._n_under_way and not self._waiting:
+            if len(engines) > 1:
                 self._one_by_one = False
             items = []
             work = float(n)

@@ -86,7 +86,7 @@ def _outcome_of(call: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Any, s
         return call(*item), None
     except DamagedSplitsError:
         raise
-    except Exception as error:  # noqa: BLE001  # the scheduler's client decides what it means
+    except BaseException as error:  # noqa: BLE001  # the scheduler's client decides what it means
         return None, f"{type(error).__name__}: {error}"
 
 

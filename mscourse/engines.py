@@ -143,6 +143,7 @@ def local_cluster(
             ],
         )
         client: ipp.Client | None = None
+        owner = os.getpid()  # a process that is forked in the block leaves it, too
         try:
             try:
                 cluster.start_cluster_sync()
@@ -156,12 +157,13 @@ def local_cluster(
                 ) from error
             yield client
         finally:
-            try:
-                if client is not None:
-                    client.close()
-            finally:
-                end_cluster()
-            cluster.stop_cluster_sync()  # takes note that all have ended
+            if os.getpid() == owner:
+                try:
+                    if client is not None:
+                        client.close()
+                finally:
+                    end_cluster()
+                cluster.stop_cluster_sync()  # takes note that all have ended
 
 
 @contextmanager
@@ -192,11 +194,13 @@ def _guarded_folder() -> Iterator[tuple[str, Callable[[], None]]]:
             guard.stdin.close()
         guard.wait()
 
+    owner = os.getpid()
     try:
         yield folder, end_cluster
     finally:
-        end_cluster()
-        shutil.rmtree(folder, ignore_errors=True)  # a launcher may have written to it since
+        if os.getpid() == owner:
+            end_cluster()
+            shutil.rmtree(folder, ignore_errors=True)  # a launcher may have written to it since
 
 
 def engine_hosts(client: ipp.Client) -> dict[int, str]:
@@ -275,18 +279,17 @@ def ask_engines(
     ClusterError
         If the function raises on an engine, or the controller has died.
     """
+    if client._closed:
+        raise NoEnginesError("The client is closed, and reaches its engines no more.")
     engines = sorted(client.ids if targets is None else targets)
     if not engines:
         raise NoEnginesError(
-            "This client has no engines. Start some (`ipcluster engines --n=2`, or "
-            "`with mscourse.local_cluster(2) as client:`) and wait for them with "
-            "`client.wait_for_engines(2)`."
+            "This client has no engines. Start some (`ipcluster engines --n=2`, or `with "
+            "mscourse.local_cluster(2) as client:`); `client.wait_for_engines(2)` waits for them."
         )
     questions = {}
     for engine in engines:
-        with contextlib.suppress(
-            IndexError, NoEnginesRegistered
-        ):  # it has died since it was listed
+        with contextlib.suppress(IndexError, NoEnginesRegistered):  # it has died since
             questions[engine] = client[engine].apply_async(function, *args)
     answers: dict[int, Result] = {}
     controller = ControllerWatch(client)

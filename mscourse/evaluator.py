@@ -132,7 +132,9 @@ class Evaluator:
                 work.do(params, prefix)
         except DamagedSplitsError:
             raise  # no fault of the candidate: it must not be counted as its failure
-        except (Exception, SystemExit) as raised:  # noqa: BLE001  # whatever it is, it is recorded
+        # Whatever it is, it is recorded: what is no `Exception`, such as a panic of an extension in
+        # Rust or an interrupt of the engine, would else end the whole search.
+        except BaseException as raised:  # noqa: BLE001
             error = f"{type(raised).__name__}: {raised}"
             error_traceback = traceback.format_exc()
         finally:  # also if it is raised: nobody else would end the watch

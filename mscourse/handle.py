@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -250,6 +251,8 @@ class CandidateSearch(Search):
         on_evaluation: Callable[[Evaluation], object] | None,
         journal: Journal | None,
     ) -> None:
+        # Candidates may be added and given up in any thread, and in what each evaluation calls.
+        self._changing = threading.RLock()
         self._prefixes = _prefixes(evaluator)
         self._queue: SearchQueue
         found = self._prefixes.of(candidates) if self._prefixes else []
@@ -326,6 +329,16 @@ class CandidateSearch(Search):
         """
         added = grid_candidates(param_grid)
         check_parameter_names(self._evaluator.estimator, added.examples())
+        while True:
+            with self._changing:
+                before = self._scheduler
+                n_added = self._add(added)
+            if n_added is not None:
+                return n_added
+            before.wait()  # what it calls with its last evaluations may change it meanwhile
+
+    def _add(self, added: Candidates) -> int | None:
+        """Add what is new of the candidates; None if the search is ending, and not yet over."""
         if self._aborted:
             raise MSCourseError("The search was aborted; start another one for more candidates.")
         fresh = new_ones(added, self.candidates)
@@ -343,6 +356,8 @@ class CandidateSearch(Search):
                 self._take_from_journal(self._journal, numbers)
 
         if (len(fresh) or self._awaits_launch) and not self._scheduler.offer(put):
+            if not self._scheduler.is_over:
+                return None
             self._go_on_with(put)
         return len(fresh)
 
@@ -384,7 +399,9 @@ class CandidateSearch(Search):
             places = (i for i, known in enumerate(self.candidates) if are_same(known, candidate))
             candidate = next(places, candidate)
         number = checked_candidate(candidate, len(self.candidates))
-        self._n_total -= self._queue.drop(number)
+        with self._changing:
+            n_dropped = self._queue.drop(number)
+            self._n_total -= n_dropped
         self._scheduler.wake()
 
 

@@ -96,11 +96,13 @@ def run_task(number: int, payload: bytes) -> bytes:
     with _listening() as (printed, caught):
         try:
             result = cloudpickle.loads(payload)()
-        except Exception as raised:  # noqa: BLE001  # whatever it is, it is raised at the client
+        except BaseException as raised:  # noqa: BLE001  # whatever it is, it is raised at the client
             raised.add_note(f"On an engine:\n{traceback.format_exc()}")
-            error = raised
-            if not _can_travel(error):
-                error = RuntimeError("".join(traceback.format_exception(error)))
+            # What is no `Exception` would end more there than it has ended here.
+            if isinstance(raised, Exception) and _can_travel(raised):
+                error = raised
+            else:
+                error = RuntimeError("".join(traceback.format_exception(raised)))
     warned = [_warning(each) for each in caught]
     try:
         return _dumps(TaskOutcome(result, error, printed.getvalue(), warned))

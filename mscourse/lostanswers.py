@@ -33,7 +33,7 @@ class LostAnswers:
         self._asked_s = time.monotonic()
         self._question: ControllerQuestion | None = None
         self._asked_of: dict[Hashable, list[Any]] = {}
-        self._suspects: set[int] = set()
+        self._suspects: list[Any] = []
 
     def sent(self, engine: Hashable, future: Any) -> None:
         """Take note of work that an engine was sent."""
@@ -71,8 +71,8 @@ class LostAnswers:
             awaited = [each for each in asked_of if not each.done()]
             n_known = has["queue"] + has["tasks"]
             missing += awaited[: max(0, len(awaited) - n_known)]
-        lost = [each for each in missing if id(each) in self._suspects]
+        lost = [each for each in missing if each in self._suspects]
         for each in lost:
             self.came(each)
-        self._suspects = {id(each) for each in missing}
+        self._suspects = missing
         return lost

@@ -213,14 +213,9 @@ def _container_memory() -> _ContainerMemory | None:
 
     Sources: "Control Group v2" and "Memory Resource Controller" in the documentation of Linux.
     """
-    for folder, limit, used, cache in (
-        (_CGROUPS, "memory.max", "memory.current", "inactive_file"),
-        (
-            _CGROUPS / "memory",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-            "total_inactive_file",
-        ),
+    for folder, limit, used, prefix in (
+        (_CGROUPS, "memory.max", "memory.current", ""),
+        (_CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         try:
             limit_bytes = int((folder / limit).read_text())  # "max" if there is none
@@ -228,7 +223,9 @@ def _container_memory() -> _ContainerMemory | None:
             numbers = dict(
                 line.split() for line in (folder / "memory.stat").read_text().splitlines()
             )
-            return _ContainerMemory(limit_bytes, used_bytes, used_bytes - int(numbers[cache]))
+            # Active is what was read twice, such as mapped splits: it can be given up as well.
+            cached_bytes = sum(int(numbers[f"{prefix}{age}active_file"]) for age in ("", "in"))
+            return _ContainerMemory(limit_bytes, used_bytes, used_bytes - cached_bytes)
         except (OSError, ValueError, KeyError):
             continue
     return None

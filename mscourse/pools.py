@@ -11,12 +11,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, InvalidStateError
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, InvalidStateError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 import ipyparallel as ipp
-from ipyparallel.error import RemoteError
+from ipyparallel.error import NoEnginesRegistered, RemoteError, TaskAborted
 
 from mscourse.batch import BatchReport, Parcel, run_batch, run_batch_silently
 from mscourse.engines import (
@@ -64,8 +64,11 @@ class Pool(Protocol):
     def is_death(self, error: BaseException) -> bool:
         """Whether this exception of a future says that the engine has died."""
 
-    def cancel(self, future: Any) -> None:
-        """Take back a batch that has not begun, if that is still possible."""
+    def was_cancelled(self, error: BaseException) -> bool:
+        """Whether this exception of a future says that others took it back before it began."""
+
+    def cancel(self, engine: EngineId, futures: Sequence[Any]) -> None:
+        """Take back the batches of an engine that have not begun, if that is still possible."""
 
     def forget(self, future: Any) -> None:
         """Drop what is kept of a batch whose result has been read."""
@@ -145,9 +148,16 @@ class IPyParallelPool:
     def is_death(self, error: BaseException) -> bool:
         return isinstance(error, RemoteError) and error.ename == "EngineError"
 
-    def cancel(self, future: Any) -> None:
-        if not self._client._closed:
-            self._client.abort(future.msg_ids, block=False)
+    def was_cancelled(self, error: BaseException) -> bool:
+        return isinstance(error, TaskAborted)
+
+    def cancel(self, engine: EngineId, futures: Sequence[Any]) -> None:
+        if not futures or self._client._closed:
+            return
+        # Without its target it would go to all engines, each of which keeps it for good.
+        with contextlib.suppress(IndexError, NoEnginesRegistered, OSError):  # it has just gone
+            ids = [each for future in futures for each in future.msg_ids]
+            self._client.abort(ids, targets=engine, block=False)
 
     def replace(self, engine: EngineId) -> None:
         if self._client._closed:
@@ -254,8 +264,12 @@ class ExecutorPool:
         # the other, and starts others.
         return self._broken or type(error).__name__ == "KilledWorker"
 
-    def cancel(self, future: Any) -> None:
-        future.cancel()
+    def was_cancelled(self, error: BaseException) -> bool:
+        return isinstance(error, CancelledError)
+
+    def cancel(self, engine: EngineId, futures: Sequence[Any]) -> None:
+        for future in futures:
+            future.cancel()
 
     def forget(self, future: Any) -> None:
         pass  # an executor keeps nothing

@@ -27,7 +27,7 @@ from typing import Any
 
 import cloudpickle
 
-from mscourse.errors import ClusterError, NoEnginesError
+from mscourse.errors import ClusterError, MSCourseError, NoEnginesError
 from mscourse.pools import EngineId, Future, Pool
 from mscourse.source import Ended, Item, Source
 
@@ -186,7 +186,14 @@ class Scheduler:
             If the engines cannot run the function at all.
         DamagedSplitsError
             If an engine has found that the data are not what was written.
+        MSCourseError
+            If it is called in the scheduler's own thread.
         """
+        if threading.current_thread() is self._thread:
+            raise MSCourseError(
+                "What is called with each evaluation cannot wait for the search: it would wait for "
+                "itself."
+            )
         over = self._over.wait(timeout_s)
         if self._error is not None:
             raise self._error
@@ -216,20 +223,25 @@ class Scheduler:
                 self._over.set()
 
     def _serve(self, pool: Pool) -> None:
+        refusal = None
         try:
             while self._goes_on():
-                self._send_to(pool)
+                if refusal is None:
+                    refusal = self._send_to(pool)
                 fatal = None
                 try:
                     for batch in self._wait_for_batches():
                         fatal = self._take_in(batch, pool) or fatal
                 finally:
                     self._hand_over()
+                # What an executor is running comes to its end, also when it takes nothing more.
+                may_come = pool.shares_fate and any(self._under_way.values())
+                fatal = fatal or (None if may_come else refusal)
                 if fatal is not None:
                     raise fatal
         finally:
-            for batch in [batch for batches in self._under_way.values() for batch in batches]:
-                pool.cancel(batch.future)
+            for engine, batches in self._under_way.items():
+                pool.cancel(engine, [batch.future for batch in batches])
 
     def _hand_over(self) -> None:
         ended, self._ended = self._ended, []
@@ -258,15 +270,20 @@ class Scheduler:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def _send_to(self, pool: Pool) -> None:
+    def _send_to(self, pool: Pool) -> Exception | None:
+        """Give each engine what to do; return what is to end all, if nothing more can be sent."""
         engines = pool.engines()
-        self._note_engines(pool, engines)
-        for depth in (1, 2):  # first something to do for everyone, then something to wait
-            for engine in engines:
-                if len(self._under_way.get(engine, ())) < depth:
-                    tasks = self._next_tasks(pool, engine, engines, ahead=depth == 2)
-                    if tasks:
-                        self._send(pool, engine, tasks)
+        try:
+            self._note_engines(pool, engines)
+            for depth in (1, 2):  # first something to do for everyone, then something to wait
+                for engine in engines:
+                    if len(self._under_way.get(engine, ())) < depth:
+                        tasks = self._next_tasks(pool, engine, engines, ahead=depth == 2)
+                        if tasks:
+                            self._send(pool, engine, tasks)
+        except (ClusterError, NoEnginesError) as error:
+            return error  # and not raised: what has come back meanwhile counts
+        return None
 
     def _next_tasks(
         self, pool: Pool, engine: EngineId, engines: Sequence[EngineId], *, ahead: bool
@@ -335,6 +352,12 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001  # it is returned, or an engine has died
             if pool.is_death(error):
                 self._bury(batch, pool)
+                return None
+            if pool.was_cancelled(error):
+                batches = self._under_way.get(batch.engine, [])
+                if batch in batches:
+                    batches.remove(batch)
+                    self._take_back(batch.tasks)
                 return None
             fatal = ClusterError(
                 f"Engine {batch.engine} cannot run the work it was sent: {error}\n"

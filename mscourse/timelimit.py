@@ -7,6 +7,7 @@ process is kept for the next call, since to start one takes as long as to import
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 # After this long without a call the process ends, and gives back its memory.
 _IDLE_S = 60
+
+# How often a process looks whether the one that has started it still lives.
+_LOOK_PERIOD_S = 1.0
 
 # To import what a function needs, from a slow disk, may take so much longer than a call.
 _LOAD_S = 60.0
@@ -46,7 +50,9 @@ class _Child(threading.local):
 
     def call(self, function: bytes, args: tuple[Any, ...], timeout_s: float) -> Any:
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(1, timeout=_IDLE_S)
+            self._executor = ProcessPoolExecutor(
+                1, timeout=_IDLE_S, initializer=_end_with, initargs=(os.getpid(),)
+            )
         executor = self._executor
         start_s = time.perf_counter()
         try:
@@ -91,6 +97,17 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], timeout_s: float) 
         If it is not done after ``timeout_s``, or has killed its process.
     """
     return _child.call(cloudpickle.dumps(function), args, timeout_s)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which may be killed: nobody else would stop a fit."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_PERIOD_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @functools.lru_cache(maxsize=2)

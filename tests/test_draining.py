@@ -309,10 +309,14 @@ class ScriptedPool:
     def why_empty(self):
         return "Wait."
 
-    def cancel(self, future):
+    def was_cancelled(self, error):
+        return False
+
+    def cancel(self, engine, futures):
         pass
 
-    forget = cancel
+    def forget(self, future):
+        pass
 
     def answer(self, n, *, n_done=None, is_leaving=False):
         _, items, future = self.sent[n]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -53,6 +55,24 @@ def test_a_forked_child_does_not_hold_up_the_end():
     child.kill()
     child.join()
     assert ended_after_s < 30
+
+
+FORKS = """
+import os, sys, warnings
+import mscourse
+warnings.simplefilter("ignore")  # of threads at a fork
+with mscourse.local_cluster(1) as client:
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    os.waitpid(child, 0)
+    print(len(mscourse.engine_hosts(client)))
+"""
+
+
+def test_a_forked_child_that_leaves_the_block_ends_nothing():
+    told = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60)
+    assert (told.stdout, told.stderr) == ("1\n", "")
 
 
 def test_a_cluster_whose_guard_was_killed_ends_all_the_same():
@@ -106,6 +126,8 @@ def test_an_engine_that_dies_is_left_out_and_none_is_an_error():
             ask_engines(client, os.getpid, targets=[1])
         with pytest.raises(mscourse.NoEnginesError, match="ipcluster engines"):
             mscourse.engine_hosts(client)
+    with pytest.raises(mscourse.NoEnginesError, match="The client is closed"):
+        mscourse.engine_hosts(client)
 
 
 def test_a_question_that_raises_names_the_engine(client):

@@ -6,12 +6,14 @@ import logging
 import multiprocessing
 import os
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
 import psutil
 import pytest
+from helpers import wait_until
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import ShuffleSplit
@@ -173,3 +175,31 @@ def test_dask_goes_on_when_a_worker_dies(digits, tmp_path):
         search.wait()
         scores = search.results()["mean_test_score"]
     assert np.isnan(scores).tolist() == [True, False, False, False, False]
+
+
+class Slow(GaussianNB):
+    def __init__(self, number=0):
+        super().__init__()
+        self.number = number
+
+    def fit(self, X, y):
+        time.sleep(0.5)
+        FITTED.append(self.number)
+        return super().fit(X, y)
+
+
+FITTED = []
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_what_an_executor_runs_when_it_is_shut_down_counts(digits_splits, cancels):
+    FITTED.clear()
+    executor = ThreadPoolExecutor(2)
+    search = mscourse.grid_search(
+        Slow(), {"number": list(range(20))}, digits_splits, engines=executor
+    )
+    assert wait_until(lambda: len(FITTED) > 2)
+    executor.shutdown(wait=True, cancel_futures=cancels)
+    with pytest.raises(mscourse.ClusterError, match=r"cannot be sent work: .* after shutdown"):
+        search.wait(60)
+    assert 2 < search.n_done == len(FITTED) < 100

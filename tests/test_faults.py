@@ -11,6 +11,7 @@ import textwrap
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -87,6 +88,36 @@ def undisturbed(splits, client):
 # -- evaluations that misbehave --------------------------------------------------------------------
 
 
+class Panic(BaseException):
+    """What extensions in Rust raise is no `Exception`, either."""
+
+
+class Panicking(Rogue):
+    def fit(self, X, y):
+        match self.deed:
+            case "panics":
+                raise Panic("index out of bounds")
+            case "is interrupted":
+                raise KeyboardInterrupt
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("of_threads", [False, True])
+def test_what_is_no_exception_fails_one_evaluation_too(digits_splits, client, of_threads):
+    deeds = ["nothing", "panics", "is interrupted"]
+    with ThreadPoolExecutor(2) as threads:
+        search = mscourse.grid_search(
+            Panicking(), {"deed": deeds}, digits_splits, engines=threads if of_threads else client
+        )
+        assert search.wait(60)
+    failed = {(e.params["deed"], e.error) for e in search.evaluations() if e.error}
+    assert failed == {
+        ("panics", "Panic: index out of bounds"),
+        ("is interrupted", "KeyboardInterrupt: "),
+    }
+    assert (search.n_done, search.n_failed) == (15, 10)
+
+
 def test_what_one_evaluation_does_is_not_felt_by_the_next(digits_splits):
     with mscourse.local_cluster(2) as fresh:  # on others, somebody may have left something
         for estimator in (Rogue(), Tells()):
@@ -160,6 +191,27 @@ def test_the_death_of_an_engine_changes_nothing(digits_splits, client, which):
     assert table(search) == expected
     assert search.n_failed == 0
     assert len({(e.candidate, e.split) for e in search.evaluations()}) == search.n_done == 40
+
+
+def test_what_somebody_aborts_is_done_all_the_same(digits_splits, client):
+    grid = {"seconds": np.linspace(0.2, 0.21, 8)}
+    search = mscourse.grid_search(Rogue(), grid, digits_splits, engines=client)
+    assert wait_until(lambda: search.n_done > 2)
+    client.abort()
+    assert search.wait(60)
+    assert (search.n_done, search.n_failed) == (40, 0)
+
+
+def test_an_abort_tells_each_engine_once(digits_splits, client, monkeypatch):
+    """Else each engine would be told of the work of all others, and keep that for good."""
+    told = []
+    monkeypatch.setattr(client, "abort", lambda ids, targets, block: told.append((targets, ids)))
+    search = mscourse.grid_search(
+        Rogue(), {"seconds": [0.5, 0.51, 0.52]}, digits_splits, engines=client
+    )
+    assert wait_until(lambda: len(client.outstanding) == 4)
+    search.abort()
+    assert sorted((engine, len(ids)) for engine, ids in told) == [(0, 2), (1, 2)]
 
 
 def test_when_all_engines_die_it_is_told_and_goes_on_with_new_ones(digits_splits, client):

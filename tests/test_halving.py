@@ -216,8 +216,8 @@ def finish(source, items, score=0.5):
         source.learn(candidate, split, score)
 
 
-def take(source, n):
-    return source.take(n, 0, [0], ahead=False)
+def take(source, n, engines=(0,)):
+    return source.take(n, 0, engines, ahead=False)
 
 
 def test_a_lone_engine_gets_the_next_candidate_when_one_is_done():
@@ -235,13 +235,36 @@ def test_a_lone_engine_gets_the_next_candidate_when_one_is_done():
 
 def test_from_the_second_engine_on_nobody_waits():
     source = promotions()
-    take(source, 100)
-    assert len(take(source, 100)) == 16
+    items = [*take(source, 2, engines=(0, 1))]
+    assert source.n_waiting == 16  # or the scheduler would not ask for more
+    assert len([*items, *take(source, 100, engines=(0, 1))]) == 18
+
+
+FOUR = threading.Barrier(4, timeout=20)
+N_CAME = itertools.count()
+
+
+class Meeting(DecisionTreeClassifier):
+    def fit(self, X, y):
+        if next(N_CAME) < 4:
+            FOUR.wait()
+        return super().fit(X, y)
+
+
+def test_all_engines_are_busy_at_once(digits, tmp_path):
+    """The first four wait for each other: with two splits, these are of two candidates."""
+    splits = mscourse.persist_cv_splits(*digits, cv=2, folder=tmp_path, name="two")
+    with ThreadPoolExecutor(4) as threads:
+        search = mscourse.halving_search(
+            Meeting(), {"max_depth": [1, 2, 3, 4]}, splits, min_resources=60, engines=threads
+        )
+        assert search.wait(timeout_s=60)
+    assert search.n_failed == 0
 
 
 def test_a_batch_is_no_more_work_than_asked_for():
     source = promotions()
-    take(source, 2)
+    take(source, 2, engines=(0, 1))
     bottom = take(source, 6)
     assert [item[0] for item in bottom] == [1, 1, 2, 2, 3, 3]
     finish(source, bottom)

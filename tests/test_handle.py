@@ -7,11 +7,13 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
 import pytest
+from helpers import wait_until
 from sklearn import config_context, get_config, set_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_diabetes, load_iris
@@ -261,7 +263,79 @@ def test_a_wait_is_a_number_of_seconds(iris_splits, client, arguments):
     assert search.wait(np.float32(PATIENCE_S), patience_s=np.inf)
 
 
+def test_candidates_are_given_up_in_two_threads_at_once(iris_splits, client, monkeypatch):
+    search = mscourse.grid_search(
+        Sleeper(), {"seconds": np.linspace(1, 2, 20)}, iris_splits, engines=client, order="grid"
+    )
+    drop = search._queue.drop
+
+    def drop_slowly(number):
+        n_dropped = drop(number)
+        time.sleep(0.2)
+        return n_dropped
+
+    monkeypatch.setattr(search._queue, "drop", drop_slowly)
+    threads = [threading.Thread(target=search.abort, args=(number,)) for number in (18, 19)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert search.n_total == 18 * 3
+    search.abort()
+
+
+def test_candidates_are_added_in_two_threads_at_once(iris_splits, client, monkeypatch):
+    search = mscourse.grid_search(Sleeper(), {"seconds": [1.0]}, iris_splits, engines=client)
+    offer = search._scheduler.offer
+
+    def offer_late(put):
+        time.sleep(0.2)
+        return offer(put)
+
+    monkeypatch.setattr(search._scheduler, "offer", offer_late)
+    threads = [
+        threading.Thread(target=search.add, args=({"seconds": [seconds]},))
+        for seconds in (0.01, 0.02)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert search.wait(PATIENCE_S)
+    counts = Counter(e.params["seconds"] for e in search.evaluations())
+    assert counts == {1.0: 3, 0.01: 3, 0.02: 3}
+
+
+def test_a_callback_that_waits_for_its_own_search_is_told_so(iris_splits, client):
+    started = threading.Event()
+
+    def wait(evaluation):
+        started.wait(PATIENCE_S)
+        search.wait()
+
+    search = mscourse.grid_search(GaussianNB(), {}, iris_splits, engines=client, on_evaluation=wait)
+    started.set()
+    with pytest.warns(RuntimeWarning, match="it would wait for itself"):
+        assert search.wait(PATIENCE_S)
+
+
 # -- limits ----------------------------------------------------------------------------------------
+
+
+def test_what_is_timed_ends_with_its_engine(iris_splits):
+    """Nobody else would stop a fit that hangs."""
+    with mscourse.local_cluster(1) as client:
+        (pid,) = ask_engines(client, os.getpid).values()
+        search = mscourse.grid_search(
+            Stubborn(), {"seconds": [60.0]}, iris_splits, engines=client, timeout_s=50
+        )
+        engine = psutil.Process(pid)
+        wait_until(lambda: any("LokyProcess" in " ".join(c.cmdline()) for c in engine.children()))
+        children = engine.children(recursive=True)
+        engine.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []
+        search.abort()
 
 
 def test_an_evaluation_that_takes_too_long_is_stopped_and_its_engine_goes_on(iris_splits):

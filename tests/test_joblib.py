@@ -283,6 +283,15 @@ def test_a_late_task_that_cannot_be_pickled_is_told(client):
         parallel(str, *arguments)
 
 
+def leave(x):
+    sys.exit(f"task {x} has had enough")
+
+
+def test_a_task_that_leaves_does_not_make_its_client_leave(client):
+    with on(client), pytest.raises(RuntimeError, match="SystemExit: task 1 has had enough"):
+        parallel(leave, 1)
+
+
 class UnspeakableError(Exception):
     def __init__(self, a, b):
         super().__init__(threading.Lock())

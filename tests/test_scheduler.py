@@ -454,10 +454,14 @@ class SlowNewsPool:
     def why_empty(self):
         return "Wait."
 
-    def cancel(self, future):
+    def was_cancelled(self, error):
+        return False
+
+    def cancel(self, engine, futures):
         pass
 
-    forget = cancel
+    def forget(self, future):
+        pass
 
 
 def test_an_answer_that_comes_after_the_news_of_a_death_counts_once():

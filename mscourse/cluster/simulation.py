@@ -284,9 +284,9 @@ class _VirtualScheduler(Scheduler):
         """Run to the end, in this thread."""
         self._serve(self._machine)
 
-    def _send_to(self, pool: Pool) -> None:
+    def _send_to(self, pool: Pool) -> Exception | None:
         self._machine.has_lost = bool(self._lost)
-        super()._send_to(pool)
+        return super()._send_to(pool)
 
     def _note_engines(self, pool: Pool, engines: Sequence[EngineId]) -> None:
         # It compares all engines with those it knew, which is for nothing if none came or went.

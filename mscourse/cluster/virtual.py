@@ -304,7 +304,10 @@ class Machine:
         if there.number in self._all:
             self._note_room(there)
 
-    def cancel(self, future: Any) -> None:
+    def was_cancelled(self, error: BaseException) -> bool:
+        return False
+
+    def cancel(self, engine: EngineId, futures: Sequence[Any]) -> None:
         pass
 
     def replace(self, engine: EngineId) -> None:
