@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant("queues", " or (candidate, split) in self._skipped:", ":", "what is done is run again"),
     Mutant("batch", "    except DamagedSplitsError:\n        raise\n", "",
            "damaged data are a candidate's fault"),
-    Mutant("lostanswers", "lost = [each for each in missing if id(each) in self._suspects]",
+    Mutant("lostanswers", "lost = [each for each in missing if each in self._suspects]",
            "lost = []", "whose answer was lost is waited for, for ever"),
     Mutant("lostanswers", "            missing += awaited[: max(0, len(awaited) - n_known)]\n",
            "            missing += awaited\n", "what is at work is taken for lost"),
