@@ -257,6 +257,19 @@ def test_the_metadata_service_is_asked_for_notices(tmp_path, monkeypatch):
     assert silent.notice is None
 
 
+def test_no_proxy_is_between_an_instance_and_what_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # which remembers the environment
+    file = tmp_path / "metadata.json"
+    action = {"action": "stop", "time": "2030-01-01T12:00:00Z"}
+    write_metadata(file, {"spot/instance-action": action})
+    with served(file) as address:
+        metadata = Metadata(address)
+        metadata.look()
+    assert metadata.notice is not None
+
+
 def test_a_bill_has_all_machines_and_charges_a_minute_at_least():
     noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
     nodes = [

@@ -128,21 +128,19 @@ def test_the_table_and_the_records_have_the_same_settings():
 
 def test_machines_reached_by_ssh_are_a_cluster_too(read):
     config = read(
-        "[cluster lab]\nPROVIDER = SSH\n"
-        "HOSTS = ann@lab01, lab02:2222,\n   root@[fe80::1]:1, 10.0.0.7:65535\n"
+        "[cluster lab]\nPROVIDER = SSH\nHOSTS = ann@lab01, lab02:2222,\n   root@10.0.0.7:65535\n"
     )
     cluster = config.template("lab")
     assert cluster.provider == "ssh"
     assert cluster.hosts == (
         Host("lab01", "ann"),
         Host("lab02", None, 2222),
-        Host("fe80::1", "root", 1),
-        Host("10.0.0.7", None, 65535),
+        Host("10.0.0.7", "root", 65535),
     )
     assert [str(host) for host in cluster.hosts] == [
-        "ann@lab01", "lab02:2222", "root@[fe80::1]:1", "10.0.0.7:65535",
+        "ann@lab01", "lab02:2222", "root@10.0.0.7:65535",
     ]  # fmt: skip
-    assert cluster.cluster_size == 4
+    assert cluster.cluster_size == 3
     assert (cluster.key, cluster.region) == (None, None)
     assert warned(config) == []
 

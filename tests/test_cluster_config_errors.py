@@ -56,7 +56,7 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_file(errors):
          "6: AVAILABILITY_ZONES is there already, by another name."),
         ("[key k]\n" + "[cluster c]\nKEYNAME = k\n", "1: [key k] needs KEY_LOCATION: the path"),
         ("[cluster c]\n", "1: [cluster c] needs KEYNAME: the name of a key"),
-        ("[cluster c]\n", "of letters, digits, . _ - and blanks"),
+        ("[cluster c]\n", "of a key, of at most 255 characters of ASCII without [ and ]"),
         ("[cluster c]\nKEYNAME = none\n", "2: [cluster c] needs KEYNAME: the name of a key"),
         ("[cluster c]\nPROVIDER = ssh\n", "1: [cluster c] needs HOSTS: a list"),
         ("[cluster c]\nPROVIDER = ssh\nHOSTS =\n", "3: [cluster c] needs HOSTS: a list"),
@@ -182,6 +182,25 @@ def test_the_ends_of_a_range_are_allowed_and_what_is_beyond_is_not(read, errors,
 def test_the_key_of_ec2_may_have_blanks_in_its_name(read):
     config = read("[key my  key]\nKEY_LOCATION = k\n[cluster c]\nKEYNAME = my key\n")
     assert config.template().key.name == "my key"
+
+
+@pytest.mark.parametrize("name", ["me@laptop", "key (1)", "k/1=2,3", "-k", "k" * 255])
+def test_the_key_of_ec2_may_have_any_name_that_ec2_takes(read, name):
+    config = read(f"[key {name}]\nKEY_LOCATION = k\n[cluster c]\nKEYNAME = {name}\n")
+    assert config.template().key.name == name
+
+
+@pytest.mark.parametrize("name", ["schlüssel", "k" * 256])
+def test_the_key_of_ec2_has_no_name_that_ec2_refuses(errors, name):
+    found = errors(f"[key {name}]\nKEY_LOCATION = k\n[cluster c]\nKEYNAME = {name}\n")
+    assert "of at most 255 characters of ASCII" in found[0]
+
+
+@pytest.mark.parametrize("host", ["[2001:db8::1]", "root@[fe80::1]:22"])
+def test_hosts_are_not_named_by_an_address_of_ipv6(errors, host):
+    [found] = errors(f"[cluster c]\nPROVIDER = ssh\nHOSTS = lab01, {host}\n")
+    assert found.startswith(f"3: HOSTS must not be an address of IPv6, such as '{host}'")
+    assert "Give the name of the host" in found
 
 
 def test_one_address_is_a_network(read):

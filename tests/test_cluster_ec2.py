@@ -201,6 +201,30 @@ def test_machines_that_have_not_come_up_are_stopped_when_they_have(rent: Rent) -
 # Machines that do not come
 
 
+def test_machines_that_were_listed_as_stopped_and_start_are_waited_for(
+    rent: Rent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when Ctrl-C comes while they start: EC2 does not stop what is pending."""
+    rent.launch(3)
+    rent.provider.stop(rent.provider.nodes(), rent.lines.append)
+    listed = rent.provider.nodes()
+    ids = [node.id for node in listed]
+    rent.ec2.boots_after_s = 1.0
+    rent.provider._session.call("start_instances", InstanceIds=ids)
+    rent.ec2.alive()["node002"].terminate()  # by somebody else: it cannot be stopped, either
+    states: list[str] = []
+
+    def look(call: Any) -> None:
+        if call.action == "StopInstances":
+            asked = [value for key, value in call.parameters.items() if "InstanceId" in key]
+            states.extend(i.state for i in rent.ec2.alive().values() if i.id in asked)
+
+    rent.ec2.on_call = look
+    rent.provider.stop(listed, rent.lines.append)
+    assert states == ["running", "running"]
+    assert {each.state for each in rent.ec2.alive().values()} == {"stopped"}
+
+
 def test_some_that_do_not_come_are_told_and_the_others_kept(rent: Rent) -> None:
     rent.ec2.dies = {"node001": "Client.VolumeLimitExceeded"}
     assert [node.name for node in rent.launch()] == ["master", "node002"]

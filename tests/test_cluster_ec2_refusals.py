@@ -105,6 +105,26 @@ def test_a_limit_of_spot_instances_is_told(rent: Rent) -> None:
     assert "All Spot Instance Requests" in error
 
 
+def test_a_limit_of_cores_leaves_room_for_a_smaller_type(ec2: FakeEc2) -> None:
+    types = ("c5.4xlarge", "c5.2xlarge", "c5.xlarge")
+    with Rent(ec2, node_instance_type=types, availability_zones=("us-east-1a",)) as rent:
+        for each in types[:2]:
+            ec2.fail("RunInstances", "VcpuLimitExceeded", containing=each)
+        assert [node.instance_type for node in rent.launch(2)] == ["c5.xlarge"] * 2
+        # What is too large once is not asked for again.
+        assert [call.parameters["InstanceType"] for call in rent.runs()] == [*types, "c5.xlarge"]
+        assert "master: not c5.4xlarge" in rent.told()
+
+
+def test_a_limit_that_nothing_fits_in_is_told_as_such(ec2: FakeEc2) -> None:
+    with Rent(ec2, node_instance_type=("c5.2xlarge", "c5.xlarge")) as rent:
+        ec2.fail("RunInstances", "VcpuLimitExceeded")
+        assert "Service Quotas" in rent.refused(1)
+        # The other zones have the same limit.
+        types = [call.parameters["InstanceType"] for call in rent.runs()]
+        assert types == ["c5.2xlarge", "c5.xlarge"]
+
+
 def test_a_key_that_ec2_does_not_have_is_told_first(ec2: FakeEc2) -> None:
     with Rent(ec2, key=Key("other", KEY.key_location)) as rent:
         error = rent.refused()

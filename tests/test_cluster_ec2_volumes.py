@@ -88,3 +88,23 @@ def test_a_volume_that_cannot_be_attached_leaves_nothing_behind(ec2: FakeEc2) ->
     ec2.fail("AttachVolume", "InvalidParameterValue", message="Not so.")
     with Rent(ec2, volumes=(Volume("results", "/data", size_gb=20),)) as rent:
         assert "Not so." in rent.refused()
+
+
+def test_a_volume_that_was_detached_is_attached_when_the_cluster_starts_again(ec2: FakeEc2) -> None:
+    volumes = Volume("results", "/data", size_gb=20), Volume("more", "/more", size_gb=8)
+    with Rent(ec2, volumes=volumes) as rent:
+        (master,) = rent.launch(1)
+        had = rent.provider.attached_volumes(master)
+        rent.provider.stop([master], rent.lines.append)
+        ec2._backend.detach_volume(had[0].id, master.id, had[0].device)
+        rent.provider.start(rent.provider.nodes(), rent.lines.append)
+        assert rent.provider.attached_volumes(master) == had
+        assert f"The master has the volume results ({had[0].id}) again." in rent.told()
+        # One that is nowhere is told: what is written to its folder would be lost.
+        rent.provider.stop(rent.provider.nodes(), rent.lines.append)
+        ec2._backend.detach_volume(had[1].id, master.id, had[1].device)
+        ec2._backend.delete_volume(had[1].id)
+        (master,) = rent.provider.start(rent.provider.nodes(), rent.lines.append)
+        assert rent.provider.attached_volumes(master) == had[:1]
+        assert "does not have the volume more: There is no such volume any more" in rent.told()
+        assert "/more now is on the master's own disk, and is lost" in rent.told()

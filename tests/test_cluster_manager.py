@@ -5,6 +5,8 @@ The machines are only said to be there; the ssh that reaches them runs scripts o
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -47,6 +49,8 @@ class Rented:
         self.there = {each.id: each for each in nodes}
         self.calls: list[str] = []
         self.fails: dict[str, BaseException] = {}
+        self.left: list[str] = []
+        self.refuses: Exception | None = None
 
     def states(self) -> dict[str, str]:
         return {each.id: each.state for each in self.there.values()}
@@ -62,6 +66,8 @@ class Rented:
         return put
 
     def nodes(self, cluster=None):
+        if self.refuses is not None:
+            raise self.refuses
         return list(self.there.values())
 
     def launch(self, request, progress):
@@ -89,8 +95,13 @@ class Rented:
     def attached_volumes(self, node):
         return ()
 
+    def leftovers(self, cluster):
+        self.calls.append("leftovers")
+        return self.left
+
     def allow_me(self, cluster):
         self._call("allow_me")
+        return "203.0.113.7/32"
 
 
 class Said(Manager):
@@ -105,7 +116,8 @@ class Said(Manager):
         self._providers = {f"ec2 r{n}": each for n, each in enumerate(providers)}
         self.lines: list[str] = []
         self.at_setting_up: BaseException | None = None
-        self.ssh.run = lambda *_, **__: ""
+        self.ssh.run = lambda *_, **__: "[]"
+        self.ssh.write = lambda *_: None
 
     def _tell(self, line: str) -> None:
         self.lines.append(line)
@@ -117,6 +129,30 @@ class Said(Manager):
 
     def start_all(self, size: int = 2) -> list[Node]:
         return self.start(self.request("room", self.config.template("small"), size=size))
+
+
+class Whole(Said):
+    """A manager that sets its machines up; see `silent`."""
+
+    _set_up = Manager._set_up
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """The names of nodes that do not answer; all others do whatever they are asked."""
+    names: set[str] = set()
+
+    def prepare(self, node, deadline_s):
+        if node.name in names:
+            raise NodeError(f"{node}: It cannot be reached by ssh.")
+        return Ready("/home", "/python", "/package", "10.0.0.1")
+
+    monkeypatch.setattr(Bootstrap, "prepare", prepare)
+    for name in ("write_orders", "start", "introduce", "write_names", "write_bill", "stop"):
+        monkeypatch.setattr(Services, name, lambda *_: None)
+    monkeypatch.setattr(Services, "engine_connection", lambda *_: {})
+    monkeypatch.setattr(Services, "sent", lambda *_: [])
+    return names
 
 
 @pytest.fixture
@@ -199,16 +235,12 @@ def test_a_terminal_that_is_closed_is_an_interruption(monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
 
     class Closed:
-        def request(self, *_, **__):
+        def request_for(self, *_, **__):
             return self
 
         def start(self, request):
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(5)
-
-        @property
-        def config(self):
-            return Config(Path("x"), templates={"small": SETTINGS})
 
     monkeypatch.setattr(commands, "manager_of", lambda arguments: Closed())
     try:
@@ -216,6 +248,198 @@ def test_a_terminal_that_is_closed_is_an_interruption(monkeypatch, capsys):
     finally:
         signal.signal(signal.SIGHUP, hangs_up)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# -- machines that were there before ---------------------------------------------------------------
+
+
+def three(**changes: object) -> list[Node]:
+    return [node(name, n, **changes) for n, name in enumerate((MASTER, "node001", "node002"))]
+
+
+def test_a_restart_ends_no_machine_that_does_not_answer(tmp_path, silent):
+    rented = Rented(*three())
+    manager = Whole(tmp_path, rented)
+    silent.add("node001")
+    assert [each.name for each in manager.restart("room")] == [MASTER, "node002"]
+    assert set(rented.states().values()) == {"running"}
+    assert len(rented.states()) == 3
+    assert any("node001 stays as it is" in line for line in manager.lines)
+
+
+def test_a_stopped_machine_that_does_not_answer_is_stopped_again(tmp_path, silent):
+    """What is on its disk is not lost; one that is new is ended."""
+    rented = Rented(*three(state="stopped"))
+    manager = Whole(tmp_path, rented)
+    silent |= {"node001", "node003"}
+    assert [each.name for each in manager.start_all(size=5)] == [MASTER, "node002", "node004"]
+    assert rented.states() == {
+        "i-0": "running",
+        "i-1": "stopped",
+        "i-2": "running",
+        "i-101": "running",  # node004
+    }
+
+
+def test_a_new_machine_that_does_not_answer_is_ended(tmp_path, silent):
+    rented = Rented(node(MASTER, 0))
+    manager = Whole(tmp_path, rented)
+    silent.add("node001")
+    assert [each.name for each in manager.add("room", 2)] == ["node002"]
+    assert sorted(rented.states()) == ["i-0", "i-101"]
+
+
+def test_a_start_of_a_stopped_cluster_uses_its_own_template(tmp_path):
+    """Not the default one, whose nodes would be others, of another user."""
+    rented = Rented(*(replace(each, template="other") for each in three(state="stopped")[::2]))
+    manager = Said(tmp_path, Rented(), rented)
+    manager.config = replace(
+        manager.config, settings=replace(manager.config.settings, default_template="small")
+    )
+    request = manager.request_for("room")
+    assert (request.settings.name, request.names) == ("other", [MASTER, "node002"])
+    assert manager.request_for("room", size=4).names == [MASTER, "node002", "node001", "node003"]
+    with pytest.raises(ClusterError, match=r"was started with \[cluster other\].*Leave -c out"):
+        manager.request_for("room", "small")
+    assert manager.request_for("room", "other").settings.name == "other"
+    assert [each.does for each in manager.plan(request)] == [
+        "Start master (i-0, nowhere) again",
+        "Start node002 (i-2, nowhere) again",
+    ]
+    assert [each.name for each in manager.start(request)] == [MASTER, "node002"]
+    assert rented.calls == ["start"]
+
+
+def test_the_command_starts_what_was_stopped(tmp_path, monkeypatch, capsys):
+    rented = Rented(*(replace(each, template="other") for each in three(state="stopped")))
+    manager = Said(tmp_path, Rented(), rented)
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: manager)
+    assert main(["cluster", "start", "room", "-c", "small"]) == 1
+    assert "was started with [cluster other]" in capsys.readouterr().err
+    assert main(["cluster", "start", "room"]) == 0
+    assert "node002  running" in capsys.readouterr().out
+    assert len(rented.there) == 3
+
+
+def test_only_the_nodes_that_are_asked_for_start(tmp_path):
+    rented = Rented(*three(state="stopped"))
+    manager = Said(tmp_path, rented)
+    assert [each.name for each in manager.start_all(size=2)] == [MASTER, "node001"]
+    assert rented.states() == {"i-0": "running", "i-1": "running", "i-2": "stopped"}
+    assert "Not asked for, so that it stays stopped: node002." in manager.lines
+
+
+def test_what_a_failed_removal_has_left_can_be_removed_again(tmp_path, monkeypatch, capsys):
+    """All machines have ended, but the security group was still in use."""
+    rented = Rented(*three())
+    manager = Said(tmp_path, rented)
+    rented.fails = {"clean_up": CloudError("It is still in use. Do it again.")}
+    rented.left = ["sg-1"]
+    with pytest.raises(CloudError, match="Do it again"):
+        manager.terminate("room")
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: manager)
+    assert main(["cluster", "terminate", "room"]) == 0  # there is nothing to ask about
+    assert rented.calls == ["terminate", "clean_up", "leftovers", "clean_up"]
+    assert manager.lines[-1] == "room is gone."
+    rented.left = []
+    assert main(["cluster", "terminate", "room"]) == 1
+    assert "There is no cluster 'room'" in capsys.readouterr().err
+
+
+def test_machines_whose_start_was_interrupted_are_listed_anew_to_be_stopped(tmp_path):
+    rented = Rented(*three(state="stopped"))
+    manager = Said(tmp_path, rented)
+    stopped: list[str] = []
+
+    def start(nodes, progress):
+        rented._put(nodes, "pending")
+        raise KeyboardInterrupt
+
+    def stop(nodes, progress):
+        stopped.extend(each.state for each in nodes)
+        rented._put(nodes, "stopped")
+
+    rented.start, rented.stop = start, stop
+    with pytest.raises(KeyboardInterrupt):
+        manager.start_all(size=3)
+    assert stopped == ["pending"] * 3
+    assert set(rented.states().values()) == {"stopped"}
+
+
+@pytest.mark.parametrize("problem", [NodeError("cut off"), ValueError("no JSON")])
+@pytest.mark.parametrize("n_failures", [1, 2])
+def test_nodes_that_work_stay_when_the_bill_cannot_be_written(
+    tmp_path, silent, monkeypatch, problem, n_failures
+):
+    rented = Rented(node(MASTER, 0))
+    manager = Whole(tmp_path, rented)
+    monkeypatch.setattr("mscourse.cluster.manager._LOOK_PERIOD_S", 0.01)
+    billed: list[list[str]] = []
+
+    def write_bill(self, master, nodes):
+        billed.append([each.name for each in nodes])
+        if len(billed) <= n_failures:
+            raise problem
+
+    monkeypatch.setattr(Services, "write_bill", write_bill)
+    assert len(manager.add("room", 2)) == 2
+    assert billed == [[MASTER, "node001", "node002"]] * 2
+    assert len(rented.there) == 3
+    told = [line for line in manager.lines if "The bill could not be written" in line]
+    assert len(told) == (n_failures == 2)
+
+
+def test_a_cluster_that_grows_does_not_stop_as_idle(tmp_path, monkeypatch):
+    """Copies of its data are no work that its controller knows of."""
+    rented = Rented(node(MASTER, 0))
+    manager = Said(tmp_path, rented)
+    is_used: list[str] = []
+
+    @contextlib.contextmanager
+    def in_use(self, master):
+        is_used.append(master.name)
+        yield
+        is_used.clear()
+
+    monkeypatch.setattr(Services, "in_use", in_use)
+    seen: list[str] = []
+    monkeypatch.setattr(manager, "_set_up", lambda nodes, *_: seen.extend(is_used) or nodes)
+    manager.add("room", 1)
+    assert (seen, is_used) == ([MASTER], [])
+
+
+# -- a provider that cannot be asked ---------------------------------------------------------------
+
+
+def test_a_cluster_can_be_used_though_another_provider_refuses(tmp_path, monkeypatch, capsys):
+    """Such as a classroom, without credentials for AWS."""
+    rented, closed = Rented(node(MASTER, 0)), Rented()
+    closed.refuses = CloudError("there are no credentials")
+    manager = Said(tmp_path, rented, closed)
+    assert [each.name for each in manager.members("room")] == [MASTER]
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: manager)
+    assert main(["cluster", "list"]) == 0
+    printed = capsys.readouterr()
+    assert "master  running" in printed.out
+    assert printed.err == "r1 could not be looked into. there are no credentials\n"
+    manager.terminate("room")
+    assert [each.name for each in manager.start_all()] == [MASTER, "node001"]
+    assert "r1 could not be looked into. there are no credentials" in manager.lines
+
+
+def test_what_cannot_be_known_is_an_error(tmp_path):
+    rented, closed = Rented(), Rented()
+    closed.refuses = CloudError("there are no credentials")
+    manager = Said(tmp_path, closed, rented)
+    for command in (manager.members, manager.stop, manager.terminate):
+        with pytest.raises(ClusterError, match=r"(?s)not all could be asked.*no credentials"):
+            command("room")
+    with pytest.raises(CloudError, match="no credentials"):
+        manager.start_all()  # there may be such a cluster already
+    rented.refuses = CloudError("there is no network")
+    with pytest.raises(CloudError, match="no credentials"):
+        manager.nodes()
+    assert closed.calls == []
 
 
 # -- machines that nobody would end ----------------------------------------------------------------
@@ -350,7 +574,9 @@ def raised_or_given(value):
 
 def test_a_start_of_a_cluster_that_runs_lets_a_new_address_in(tmp_path):
     rented = Rented(node(MASTER, 0))
-    with pytest.raises(ClusterError, match="There is a cluster 'room' already"):
+    with pytest.raises(
+        ClusterError, match=r"There is a cluster 'room' already.*address \(203\..*\) is let in"
+    ):
         Said(tmp_path, rented).start_all()
     assert rented.calls == ["allow_me"]
 
@@ -406,6 +632,7 @@ class Counted(Cluster):
         self._is_closing = threading.Event()
         self._n_wanted = 2
         self._removed: set[str] = set()
+        self._replacer = None
 
 
 def test_what_the_user_removes_is_not_replaced_and_what_he_adds_is(tmp_path):
@@ -461,6 +688,38 @@ def test_what_somebody_else_removes_is_not_replaced():
     assert cluster_of_user._n_wanted == 1
 
 
+@pytest.mark.parametrize("ends", ["cluster.close(); print('closed')", "print('ends')"])
+def test_a_replacement_that_is_under_way_is_not_cut_off(tmp_path, ends):
+    """Else a machine would be half started, and nobody would end it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import threading, time\n"
+        "from mscourse.cluster import connection\n"
+        "connection._LOOK_PERIOD_S = 0.05\n"
+        "connection._n_lost = lambda *_: 1\n"
+        "begun = threading.Event()\n"
+        "class Adds:\n"
+        "    def report(self, name): return []\n"
+        "    def add(self, name, n_nodes):\n"
+        "        begun.set(); time.sleep(2); print('complete', flush=True); return []\n"
+        "class Closed:\n"
+        "    def close(self): pass\n"
+        "cluster = connection.Cluster.__new__(connection.Cluster)\n"
+        "cluster.name, cluster._manager, cluster._n_wanted = 'room', Adds(), 1\n"
+        "cluster._removed, cluster._is_closing = set(), threading.Event()\n"
+        "cluster._roll_call = cluster.client = cluster._tunnel = Closed()\n"
+        "cluster._begin_replacing()\n"
+        "begun.wait()\n"
+        f"{ends}\n"
+    )
+    command = [sys.executable, "-W", "ignore", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert sorted(done.stdout.split()) == sorted(["complete", *ends.split("'")[1::2]])
+    assert done.returncode == 0
+    if "close" in ends:
+        assert done.stdout.split() == ["complete", "closed"]
+
+
 def test_nothing_is_sent_to_a_cluster_that_is_stopped():
     class Stopped:
         def members(self, cluster):
@@ -468,6 +727,41 @@ def test_nothing_is_sent_to_a_cluster_that_is_stopped():
 
     with pytest.raises(ClusterError, match="No node of 'room' is running"):
         Counted(Stopped()).send(None)
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminals", [("in", "out"), ("in",), ("out",), ()])
+def test_a_terminal_is_asked_for_only_where_both_ends_are_one(tmp_path, monkeypatch, terminals):
+    """It would change the ends of lines in ``mscourse cluster sshmaster room cat x > x``."""
+    manager = Said(tmp_path, Rented(node(MASTER, 0)))
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: manager)
+    for each in ("in", "out"):
+        stream = io.StringIO()
+        stream.isatty = lambda each=each: each in terminals
+        monkeypatch.setattr(sys, f"std{each}", stream)
+    asked: list[str] = []
+
+    def run(command, check):
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(commands.subprocess, "run", run)
+    assert main(["cluster", "sshmaster", "room", "cat", "x"]) == 0
+    assert ("-t" in asked) == (terminals == ("in", "out"))
+
+
+def test_a_cluster_whose_template_is_gone_tells_its_status(tmp_path, monkeypatch, capsys):
+    manager = Said(tmp_path, Rented(node(MASTER, 0, template="gone", usd_per_hour=1.0)))
+    status = Status(state="working", spent_usd=2.0)
+    monkeypatch.setattr(Services, "status", lambda *_: status)
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: manager)
+    assert main(["cluster", "status", "room"]) == 0
+    assert "cost so far 2.00 USD, 1 USD per hour" in capsys.readouterr().out
+    manager.config.templates["gone"] = replace(SETTINGS, budget_usd=5.0)
+    assert main(["cluster", "status", "room"]) == 0
+    assert "of a budget of 5," in capsys.readouterr().out
 
 
 # -- what runs on nodes ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import hashlib
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -64,23 +65,49 @@ fi
 
 _MAY_HALT = '[ "$(id -u)" = 0 ] || sudo -n true'
 
-# Debian and Ubuntu have the part of Python that makes environments in a package of its own.
-_SYSTEM_PACKAGES = """\
+_APT = """\
+export DEBIAN_FRONTEND=noninteractive
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+apt_get() { as_root apt-get -o DPkg::Lock::Timeout=240 -qq "$@"; }
+"""
+
+# Debian and Ubuntu have the part of Python that makes environments in a package of its own: one
+# for each version.
+_SYSTEM_PACKAGES = f"""\
+{_APT}
 if ! %(python)s -c 'import ensurepip' 2>/dev/null || ! command -v rsync >/dev/null; then
     # A machine that has just booted sets itself up, and holds apt's lock meanwhile.
     if command -v cloud-init >/dev/null; then
-        sudo -n cloud-init status --wait >/dev/null || true
+        as_root cloud-init status --wait >/dev/null || true
     fi
-    export DEBIAN_FRONTEND=noninteractive
-    apt_get() { sudo -n apt-get -o DPkg::Lock::Timeout=240 -qq "$@"; }
     for pause in 5 15 30 0; do
         # `update` does not wait for the lock of the lists.
         if apt_get update; then break; fi
         sleep $pause
     done
-    apt_get install -y python3-venv rsync >/dev/null
+    apt_get install -y python%(version)s-venv rsync >/dev/null
 fi
 """
+
+# The Python of this machine's version, on a machine that is there for us: of the system, if it has
+# it, or else as uv brings it.
+_SAME_PYTHON = f"""\
+{_APT}
+wanted=python%(version)s
+apt_get install -y $wanted $wanted-venv rsync >/dev/null 2>&1 || true
+if ! found=$(command -v $wanted); then
+    uv=~/.mscourse/uv/bin
+    if [ ! -x $uv/uv ]; then
+        %(python)s -m venv ~/.mscourse/uv
+        $uv/python -m pip install --quiet --disable-pip-version-check uv
+    fi
+    $uv/uv python install --quiet %(version)s
+    found=$($uv/uv python find %(version)s)
+fi
+echo "python=$found"
+"""
+
+_SAME_PYTHON_WITHIN_S = 300.0
 
 _ENVIRONMENT = """\
 mkdir -p ~/.mscourse/environments
@@ -184,15 +211,25 @@ class Bootstrap:
             self._ssh.unpack(node, package_folder, self._package)
         python = self._settings.node_python
         if python is None:
-            python = self._make_environment(node, facts)
+            python, version = self._make_environment(node, facts)
         elif not _is_new(facts.interpreters.get(python, "0")):
             version = facts.interpreters.get(python, "not there")
             raise NodeError(f"{node}: {python} (NODE_PYTHON) is {version}; Python 3.11 is needed.")
+        else:
+            version = facts.interpreters[python]
+        if version != _version_here():
+            # An engine would die of the bytecode of another version, without a word.
+            warnings.warn(
+                f"{node} has Python {version}, and here is {_version_here()}: functions and "
+                "classes that are defined in a notebook cannot travel there. Name a Python "
+                f"{_version_here()} of the nodes in NODE_PYTHON, or use Python {version} here.",
+                stacklevel=1,
+            )
         return Ready(
             home=facts.home,
             python=python,
             package_folder=f"{facts.home}/{package_folder}",
-            address=node.private_address or facts.address or str(node.host),
+            address=_address(node, facts),
         )
 
     # -- steps -----------------------------------------------------------------------------------
@@ -243,7 +280,8 @@ class Bootstrap:
                 found[name] = value
         return _Facts(found["home"], found["address"], "package" in found, interpreters)
 
-    def _make_environment(self, node: Node, facts: _Facts) -> str:
+    def _make_environment(self, node: Node, facts: _Facts) -> tuple[str, str]:
+        """Make an environment that has all packages; give its interpreter, and of what version."""
         python = facts.python
         if python is None:
             found = ", ".join(facts.interpreters.values()) or "none"
@@ -252,8 +290,9 @@ class Bootstrap:
                 "name one in NODE_PYTHON."
             )
         if node.instance_type is not None:
-            script = _SYSTEM_PACKAGES % {"python": python}
+            script = _SYSTEM_PACKAGES % {"python": python, "version": facts.interpreters[python]}
             self._ssh.run(node, script, does="the system's packages were there", timeout_s=600)
+            python = self._same_python(node, python, facts)
         options = ""
         if self._settings.wheels is not None:
             options = f"--no-index --find-links {self._send_wheels(node)}"
@@ -268,7 +307,24 @@ class Bootstrap:
         }
         does = "the packages were installed"
         self._ssh.run(node, script, does=does, timeout_s=self._settings.start_timeout_s)
-        return f"{environment}/bin/python"
+        return f"{environment}/bin/python", facts.interpreters[python]
+
+    def _same_python(self, node: Node, python: str, facts: _Facts) -> str:
+        """Have a rented node get a Python of this machine's version, if it can."""
+        # Without a package index there is none to be had.
+        if facts.interpreters[python] == _version_here() or self._settings.wheels is not None:
+            return python
+        script = _SAME_PYTHON % {"version": _version_here(), "python": shlex.quote(python)}
+        does = f"it had Python {_version_here()}"
+        try:
+            printed = self._ssh.run(node, script, does=does, timeout_s=_SAME_PYTHON_WITHIN_S)
+        except NodeError:
+            if self._ssh.is_cancelled:
+                raise
+            return python  # of which a warning tells
+        found = printed.rpartition("python=")[2].strip()
+        facts.interpreters[found] = _version_here()
+        return found
 
     def _send_wheels(self, node: Node) -> str:
         folder = self._settings.wheels
@@ -281,6 +337,15 @@ class Bootstrap:
         self._ssh.run(node, f"mkdir -p {target}", does="it had a folder for wheels")
         self._ssh.rsync(node, [str(each) for each in wheels], target, to_node=True)
         return target
+
+
+def _address(node: Node, facts: _Facts) -> str:
+    """Tell where other nodes reach a node."""
+    told = [node.private_address, facts.address]
+    if node.instance_type is None:
+        # What is known of a host may be what it had yesterday: it may get another one each day.
+        told.reverse()
+    return next(filter(None, told), str(node.host))
 
 
 def requirements(packages: Iterable[str]) -> list[str]:

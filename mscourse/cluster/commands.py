@@ -89,9 +89,9 @@ def describe(settings: ClusterSettings, *, is_default: bool = False) -> list[str
 def start(arguments: argparse.Namespace) -> int:
     """Start a cluster."""
     manager = manager_of(arguments)
-    request = manager.request(
+    request = manager.request_for(
         arguments.name,
-        manager.config.template(arguments.template),
+        arguments.template,
         size=arguments.size,
         spot_bid=arguments.bid,
         force_spot_master=arguments.force_spot_master,
@@ -118,8 +118,8 @@ def terminate(arguments: argparse.Namespace) -> int:
     manager = manager_of(arguments)
     if arguments.all_regions:
         manager.look_in_all_regions()
-    nodes = manager.members(arguments.name)
-    if not arguments.yes:
+    nodes = manager.alive(arguments.name)
+    if nodes and not arguments.yes:
         print("\n".join(views.list_of_clusters(nodes)), file=sys.stderr)
         print(f"To end it for good, type its name ({arguments.name}): ", end="", file=sys.stderr)
         sys.stderr.flush()
@@ -153,7 +153,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Show what a cluster is doing, once."""
     manager = manager_of(arguments)
     reports = manager.report(arguments.name)
-    budget_usd = manager.settings_of([each.node for each in reports]).budget_usd
+    budget_usd = manager.budget_usd([each.node for each in reports])
     print("\n".join(views.dashboard(arguments.name, reports, budget_usd)))
     return 1 if any(each.error for each in reports) else 0
 
@@ -165,7 +165,7 @@ def dashboard(arguments: argparse.Namespace) -> int:
     clears = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
     while True:
         reports = manager.report(arguments.name)
-        budget_usd = manager.settings_of([each.node for each in reports]).budget_usd
+        budget_usd = manager.budget_usd([each.node for each in reports])
         lines = views.dashboard(arguments.name, reports, budget_usd)
         print(clears + "\n".join([*lines, f"(every {period_s} s; Ctrl-C ends it)"]), flush=True)
         time.sleep(period_s)
@@ -213,7 +213,8 @@ def ssh_node(arguments: argparse.Namespace) -> int:
     members = manager.members(arguments.name)
     node = _node(members, arguments.node)
     options = ["-A"] if arguments.forward_agent else []
-    options += ["-t"] if sys.stdin.isatty() else []
+    # A terminal there changes the ends of lines, which a file here must not get.
+    options += ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     command = manager.ssh.command(node, *options, user=arguments.user)
     with manager.in_use(members):
         return subprocess.run([*command, *arguments.command], check=False).returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -113,12 +114,14 @@ class Cluster:
             raise ClusterError(
                 f"The cluster {name!r} is {master.state}. Start it: `mscourse cluster start {name}`"
             )
-        manager.let_me_in(nodes)
+
+        def let_me_in() -> None:
+            manager.let_me_in(nodes)
+
+        let_me_in()
         connection = manager.services(name).client_connection(master)
         # A laptop that was closed may be somewhere else when it is opened, with another address.
-        self._tunnel = Tunnel(
-            manager.ssh, master, connection, before_retry=lambda: manager.let_me_in(nodes)
-        )
+        self._tunnel = Tunnel(manager.ssh, master, connection, before_retry=let_me_in)
         with contextlib.ExitStack() as undo:  # also if it is interrupted
             undo.callback(self._tunnel.close)
             try:
@@ -138,8 +141,9 @@ class Cluster:
         # Besides the master.
         self._n_wanted = len([node for node in nodes if not node.is_master])
         self._removed: set[str] = set()
+        self._replacer: threading.Thread | None = None
         if replaces_lost:
-            threading.Thread(target=self._replace_lost, daemon=True).start()
+            self._begin_replacing()
 
     def __enter__(self) -> Cluster:
         return self
@@ -160,14 +164,17 @@ class Cluster:
         return f"<Cluster {self.name!r}: {n_engines} engines{lost}>"
 
     def close(self) -> None:
-        """End the connection; a second time does nothing."""
-        if self._is_closing.is_set():
-            return
-        self._is_closing.set()
-        self._roll_call.close()
-        with contextlib.suppress(Exception):  # the connection may be broken
-            self.client.close()
-        self._tunnel.close()
+        """End the connection; a second time does nothing.
+
+        A node that is being added in place of one that was lost is waited for.
+        """
+        if not self._is_closing.is_set():
+            self._is_closing.set()
+            self._roll_call.close()
+            with contextlib.suppress(Exception):  # the connection may be broken
+                self.client.close()
+            self._tunnel.close()
+        self._end_replacing()
 
     def nodes(self) -> list[Node]:
         """List the nodes, the master first."""
@@ -245,6 +252,22 @@ class Cluster:
             self._n_wanted += len(names)
             self._removed -= names
             raise
+
+    def _begin_replacing(self) -> None:
+        self._replacer = threading.Thread(
+            target=self._replace_lost, name="mscourse-replace-lost", daemon=True
+        )
+        self._replacer.start()
+        # It is a daemon, so that a script that does not close this comes to its end. But it must
+        # not be cut off there with a machine half started, which nobody would end.
+        atexit.register(self._end_replacing)
+
+    def _end_replacing(self) -> None:
+        """Have no more nodes replaced; wait for one that is under way, or is being taken back."""
+        self._is_closing.set()
+        if self._replacer is not None:
+            self._replacer.join()
+        atexit.unregister(self._end_replacing)
 
     def _replace_lost(self) -> None:
         """Ask for a new node for each that is gone, or is told that it will be."""

@@ -25,6 +25,7 @@ from mscourse.cluster.ec2instances import (
     await_end,
     has_address,
     list_nodes,
+    node_state,
     state_of,
     tag_filter,
     terminate_instances,
@@ -36,6 +37,7 @@ from mscourse.cluster.ec2plan import GP3_USD_PER_GB_HOUR, make_plan
 from mscourse.cluster.ec2session import AwsSession
 from mscourse.cluster.ec2volumes import (
     AttachedVolume,
+    attach_missing,
     attached_volumes,
     made_volumes,
 )
@@ -162,18 +164,32 @@ class Ec2Provider:
             else:
                 progress(f"{node.name} starts ({node.id}).")
                 started.append(node)
-        return self._await_running(started, progress)
+        running = self._await_running(started, progress)
+        for node in running:
+            settings = self._config.templates.get(node.template)
+            if node.is_master and settings is not None:
+                attach_missing(
+                    self._session,
+                    node,
+                    settings.volumes,
+                    progress,
+                    timeout_s=self._timeout_s,
+                )
+        return running
 
     def stop(self, nodes: Iterable[Node], progress: Progress) -> None:
         """Stop machines, and wait until they have stopped; spot instances are terminated."""
         nodes = list(nodes)
         spot = [node for node in nodes if node.is_spot]
-        others = [node.id for node in nodes if not node.is_spot]
-        # EC2 refuses to stop all of them if one has not come up yet.
-        self._await_not_pending([n.id for n in nodes if not n.is_spot and n.state == "pending"])
+        # EC2 refuses to stop all of them if one has not come up yet, or has ended. It is asked:
+        # what was listed as stopped may have begun to start since.
+        seen = self._await_not_pending([node.id for node in nodes if not node.is_spot])
+        ended = {id_ for id_, each in seen.items() if node_state(each) == "terminated"}
+        named = {n.id: n.name for n in nodes if not n.is_spot and n.id not in ended}
+        others = list(named)
         if others:
             self._session.call("stop_instances", InstanceIds=others)
-            progress(f"Stopping {', '.join(node.name for node in nodes if not node.is_spot)}.")
+            progress(f"Stopping {', '.join(named.values())}.")
         if spot:
             names = ", ".join(node.name for node in spot)
             progress(f"Spot instances cannot be stopped: {names} are terminated.")
@@ -189,6 +205,12 @@ class Ec2Provider:
         terminate_instances(self._session, ids)
         progress(f"Terminating {', '.join(node.name for node in nodes)}.")
         self._await_end(ids, "terminated")
+
+    def leftovers(self, cluster: str) -> list[str]:
+        """List the security group and the volumes of a cluster by their ids."""
+        group = ec2network.find_group(self._session, cluster)
+        volumes = [str(each["VolumeId"]) for each in made_volumes(self._session, cluster)]
+        return volumes if group is None else [str(group["GroupId"]), *volumes]
 
     def clean_up(self, cluster: str, progress: Progress) -> None:
         """Remove what a cluster had besides machines; its volumes stay, and `progress` tells.
@@ -214,12 +236,14 @@ class Ec2Provider:
                 f"{self.region} --volume-id {each['VolumeId']}`."
             )
 
-    def allow_me(self, cluster: str) -> None:
-        """Let in the address that you have now, instead of the one that you had."""
+    def allow_me(self, cluster: str) -> str:
+        """Let in the address that you have now, instead of the one that you had; give it."""
         group = ec2network.find_group(self._session, cluster)
         if group is None:
             raise CloudError(f"There is no cluster {cluster} in {self.region}.")
-        ec2network.move_to(self._session, str(group["GroupId"]), ec2network.my_network())
+        mine = ec2network.my_network()
+        ec2network.move_to(self._session, str(group["GroupId"]), mine)
+        return str(mine)
 
     def attached_volumes(self, node: Node) -> tuple[AttachedVolume, ...]:
         """List the volumes of a node beside its own disk, in the order of the template."""
@@ -314,8 +338,8 @@ class Ec2Provider:
             progress(told)
         return running
 
-    def _await_not_pending(self, ids: Sequence[str]) -> None:
-        wait_for(
+    def _await_not_pending(self, ids: Sequence[str]) -> dict[str, Instance]:
+        return wait_for(
             self._session,
             ids,
             lambda _, instance: instance is not None and state_of(instance) != "pending",

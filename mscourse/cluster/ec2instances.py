@@ -69,6 +69,11 @@ def state_of(instance: Instance) -> str:
     return str(instance["State"]["Name"])
 
 
+def node_state(instance: Instance) -> NodeState:
+    """Our word for the state."""
+    return _STATES[state_of(instance)]
+
+
 def has_address(instance: Instance) -> bool:
     return bool(instance.get("PublicIpAddress") or instance.get("PrivateIpAddress"))
 
@@ -131,7 +136,7 @@ def as_node(instance: Instance, config: Config) -> Node:
         name=tags.get(NODE_TAG) or instance["InstanceId"],
         id=instance["InstanceId"],
         host=Host(address, user=user) if address else None,
-        state=_STATES[state_of(instance)],
+        state=node_state(instance),
         template=template,
         private_address=instance.get("PrivateIpAddress"),
         key=_key(instance, config, settings),

@@ -107,6 +107,7 @@ class _Launch:
         self._nonce = secrets.token_hex(8)
         self._home = plan.home  # until the master is somewhere else
         self._useless: dict[tuple[str, str, bool], str] = {}  # what was refused, and why
+        self._limits: dict[bool, tuple[int, AwsError]] = {}  # by spot: so many cores are too many
         self._missing: dict[str, str] = {}  # nodes that did not come, and why
         # What is to be removed if the launch fails.
         self._started: dict[str, str] = {}  # instance: node
@@ -187,17 +188,24 @@ class _Launch:
                 self._home = offer.zone
 
     def _start(self, name: str, group_id: str) -> Offer:
-        """Start one node as the first offer that EC2 accepts."""
+        """Start one node as the first offer that EC2 accepts.
+
+        Limits of an account are of cores: what has fewer may still fit.
+        """
         types = types_for(self._request.settings, name)
         last: AwsError | None = None
         for attempt, offer in enumerate(by_preference(self._plan.offers[name], types, self._home)):
             pair = offer.instance_type.name, offer.zone, offer.is_spot
-            if pair in self._useless:
+            limit = self._limits.get(offer.is_spot)
+            is_too_large = limit is not None and offer.instance_type.cores >= limit[0]
+            if pair in self._useless or is_too_large:
                 continue
             try:
                 instance = self._run_instance(name, offer, group_id, attempt)
             except AwsError as error:
-                if error.remedy != "elsewhere":
+                if error.remedy == "limit":
+                    self._limits[offer.is_spot] = offer.instance_type.cores, error
+                elif error.remedy != "elsewhere":
                     raise
                 self._useless[pair] = error.words
                 self._progress(f"{name}: not {offer}: {error.words}.")
@@ -205,6 +213,9 @@ class _Launch:
                 continue
             self._progress(f"{name}: {offer} ({instance}).")
             return offer
+        limit = self._limits.get(self._request.is_spot(name))
+        if limit is not None:
+            raise limit[1]  # it says what to do about it
         tried = "; ".join(
             f"{type_} in {zone}: {words}" for (type_, zone, _), words in self._useless.items()
         )

@@ -16,6 +16,7 @@ from mscourse.cluster.ec2instances import (
     tags_of,
 )
 from mscourse.cluster.ec2session import AwsSession
+from mscourse.cluster.nodes import Node, Progress
 from mscourse.cluster.settings import Volume
 from mscourse.errors import CloudError
 
@@ -168,6 +169,48 @@ def attach_volume(
         if error.code != "VolumeInUse" or instance_id not in _users(session, volume_id):
             raise
     _await_state(session, volume_id, ("in-use",), deadline_s)
+
+
+def attach_missing(
+    session: AwsSession,
+    master: Node,
+    volumes: Sequence[Volume],
+    progress: Progress,
+    *,
+    timeout_s: float,
+) -> None:
+    """Attach the volumes of a template that a master does not have, as after a stop by hand.
+
+    Of one that cannot be attached, `progress` tells: what is meant for it would be lost.
+
+    Parameters
+    ----------
+    session : AwsSession
+    master : Node
+        It runs.
+    volumes : sequence of Volume
+        All of the template.
+    progress : callable
+    timeout_s : float
+    """
+    attached = attached_volumes(session, master.id, volumes)
+    has = {each.volume for each in attached}
+    used = {each.device for each in attached}
+    free = [device for device in _DEVICES if device not in used]
+    for volume, device in zip([each for each in volumes if each not in has], free, strict=False):
+        try:
+            (wanted,) = find_volumes(session, master.cluster, [volume])
+            if wanted.id is None:
+                raise CloudError("There is no such volume any more.")
+            attach_volume(session, wanted.id, master.id, device, timeout_s=timeout_s)
+        except CloudError as error:
+            progress(
+                f"The master does not have the volume {volume.name}: {error} What is written to "
+                f"{volume.mount_path} now is on the master's own disk, and is lost when the "
+                "cluster is terminated."
+            )
+        else:
+            progress(f"The master has the volume {volume.name} ({wanted.id}) again.")
 
 
 def _users(session: AwsSession, volume_id: str) -> list[str]:

@@ -148,5 +148,9 @@ class HostsProvider:
         """List none: what is mounted on a host is not ours."""
         return ()
 
+    def leftovers(self, cluster: str) -> Sequence[str]:
+        """List nothing: what a cluster has here is on its nodes."""
+        return ()
+
     def clean_up(self, cluster: str, progress: Progress) -> None:
         """Do nothing: a cluster has nothing here but files on its nodes."""

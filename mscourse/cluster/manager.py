@@ -3,8 +3,9 @@
 ::
 
     Manager ──► inventory   which nodes there are, and who has them
+            ──► wanted      what a start asks a provider for
             ──► provider    machines: rented (ec2), or there already (hosts)
-            ──► bootstrap   what a machine needs to be a node
+            ──► setup       machines become nodes: bootstrap, then services
             ──► services    controller and engines, through the agent of each node
 
 A node that fails does not fail the cluster. A start that fails or is interrupted takes back what
@@ -13,15 +14,14 @@ it has started, or says what is left.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mscourse.cluster.bootstrap import Bootstrap, Ready
-from mscourse.cluster.inventory import Inventory
+from mscourse.cluster.inventory import told
 from mscourse.cluster.nodefiles import Status
 from mscourse.cluster.nodes import (
     MASTER,
@@ -29,19 +29,15 @@ from mscourse.cluster.nodes import (
     Progress,
     Provider,
     Request,
-    Step,
+    counted,
     master_of,
-    node_names,
 )
 from mscourse.cluster.remarks import did_you_mean
 from mscourse.cluster.settings import ClusterSettings, Config
-from mscourse.cluster.transfer import relay_splits
-from mscourse.cluster.undo import insist, unfailing
-from mscourse.cluster.volumes import mount_volume
-from mscourse.errors import ClusterError, NodeError, ParameterError
-
-# It becomes a folder, a tag, and part of the name of a security group.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
+from mscourse.cluster.setup import set_up
+from mscourse.cluster.undo import insist, raise_with, unattended, unfailing, what_is_left
+from mscourse.cluster.wanted import Requests
+from mscourse.errors import CloudError, ClusterError, NodeError, ParameterError
 
 _DRAINED_WITHIN_S = 600.0
 
@@ -50,7 +46,7 @@ _SILENT_FOR_S = 60.0
 _LOOK_PERIOD_S = 1.0
 
 
-class Manager(Inventory):
+class Manager(Requests):
     """Starts, changes and ends clusters of one configuration.
 
     Parameters
@@ -67,38 +63,10 @@ class Manager(Inventory):
 
     # -- starting --------------------------------------------------------------------------------
 
-    def request(
-        self,
-        cluster: str,
-        settings: ClusterSettings,
-        *,
-        size: int | None = None,
-        spot_bid: float | None = None,
-        force_spot_master: bool = False,
-    ) -> Request:
-        """Say what a start asks a provider for; None is what the template says."""
-        if not _NAME.fullmatch(cluster):
-            raise ParameterError(
-                f"{cluster!r} cannot be the name of a cluster: it must be of at most 40 letters, "
-                "digits and -, and begin with a letter."
-            )
-        size = settings.cluster_size if size is None else size
-        if size < 1:
-            raise ParameterError(f"A cluster has at least one node, the master; not {size}.")
-        return Request(
-            cluster,
-            settings,
-            [MASTER, *node_names(size - 1)],
-            settings.spot_bid if spot_bid is None else spot_bid,
-            force_spot_master or settings.force_spot_master,
-        )
-
-    def plan(self, request: Request) -> list[Step]:
-        """Tell what a request would do, and cost; nothing is changed."""
-        return self.provider(request.settings).plan(request)
-
     def start(self, request: Request) -> list[Node]:
         """Start a cluster, or one that was stopped again; give its nodes that work.
+
+        Nodes that were stopped and are not asked for stay so, as do those that do not work.
 
         Raises
         ------
@@ -106,35 +74,54 @@ class Manager(Inventory):
             If there is such a cluster already, or none could be started. Nothing is left of it,
             or the error says what.
         """
-        cluster = request.cluster
-        provider = self.provider(request.settings)
-        there = [node for node in self.nodes(cluster) if node.state != "terminated"]
-        running = [node for node in there if node.state in ("pending", "running")]
-        if running:
-            _check_that_master_runs(there)
-            # Whoever is shut out, since the laptop is elsewhere now, comes in again with this.
-            self.let_me_in(running)
-            raise ClusterError(
-                f"There is a cluster {cluster!r} already, of {len(running)} nodes. Let it grow "
-                f"with `mscourse cluster addnode {cluster}`, or choose another name."
-            )
+        cluster, settings = request.cluster, request.settings
+        listed, refusals = self.look(cluster)
+        if refusal := self.refusal_of(settings, refusals):
+            raise refusal  # who knows what is there already
+        self._say(told(refusals))
+        there = [node for node in listed if node.state != "terminated"]
+        self._check_that_it_can_start(there)
         names = [name for name in request.names if name not in {node.name for node in there}]
+        old = [node for node in there if node.name in request.names]
+        if resting := [node.name for node in there if node not in old]:
+            self._progress(f"Not asked for, so that it stays stopped: {', '.join(resting)}.")
         begun: list[Node] = []
         new: list[Node] = []
         try:
-            begun += provider.start(there, self._progress) if there else []
+            for provider, its_nodes in self.by_owner(old):
+                begun += provider.start(its_nodes, self._progress)
             if names:
                 rest = replace(request, names=names)
-                new += provider.launch(rest, self._progress)
+                new += self.provider(settings).launch(rest, self._progress)
                 begun += new
-            return self._set_up(begun, request.settings, None)
+            working = self._set_up(begun, settings, None)
+            failed = [node for node in begun if node not in working]
+            left = self._take_back([n for n in failed if n in new], settings, is_all=False)
+            left += self._stop_again([node for node in failed if node not in new])
+            self._say(left)
+            self._tell_nodes(working, master_of(working))
+            return working
         except BaseException as error:
-            left = self._take_back(new, request.settings, is_all=not there)
-            if there:  # one that was stopped is not ended for good
-                old = {node.id: node for node in [*there, *begun] if node not in new}
-                left += self._stop_again(list(old.values()))
-            _raise_with(left, error)
+            left = self._take_back(new, settings, is_all=not there)
+            # One that was stopped is not ended for good.
+            by_id = {node.id: node for node in [*old, *begun] if node not in new}
+            left += self._stop_again(list(by_id.values()))
+            raise_with(left, error)
             raise
+
+    def _check_that_it_can_start(self, there: Sequence[Node]) -> None:
+        """Raise if nodes of a cluster run; whoever is shut out comes in again with this."""
+        running = [node for node in there if node.state in ("pending", "running")]
+        if not running:
+            return
+        _check_that_master_runs(there)
+        cluster = there[0].cluster
+        addresses = self.let_me_in(running)  # the laptop may be elsewhere now
+        let_in = f"Your address ({', '.join(addresses)}) is let in. " if addresses else ""
+        raise ClusterError(
+            f"There is a cluster {cluster!r} already, of {len(running)} nodes. {let_in}Let it grow "
+            f"with `mscourse cluster addnode {cluster}`, or choose another name."
+        )
 
     def add(self, cluster: str, n_nodes: int, spot_bid: float | None = None) -> list[Node]:
         """Add nodes to a cluster, also while it works; give those that came."""
@@ -151,79 +138,54 @@ class Manager(Inventory):
             provider = self.provider(request.settings)
             begun: list[Node] = []
             try:
-                begun += provider.launch(request, self._progress)
-                return self._set_up(begun, request.settings, master)
+                with self.in_use(there):  # else it may stop while its data are copied
+                    begun += provider.launch(request, self._progress)
+                    working = self._set_up(begun, request.settings, master)
+                    failed = [node for node in begun if node not in working]
+                    self._say(self._take_back(failed, request.settings, is_all=False))
+                    self._tell_nodes(working, master)
+                    return working
             except BaseException as error:
-                _raise_with(self._take_back(begun, request.settings, is_all=False), error)
+                raise_with(self._take_back(begun, request.settings, is_all=False), error)
                 raise
 
-    def growth(self, there: Sequence[Node], n_nodes: int, spot_bid: float | None = None) -> Request:
-        """Say what `add` asks a provider for, of a cluster that has these nodes."""
-        if n_nodes < 1:
-            raise ParameterError(f"At least one node can be added, not {n_nodes}.")
-        master = master_of(there)
-        settings = self.settings_of(there)
-        names = node_names(n_nodes, [node.name for node in there])
-        # As the others were, unless something else is said.
-        bid = master.spot_bid if spot_bid is None else spot_bid
-        return Request(master.cluster, settings, names, bid)
-
     def _set_up(
-        self, nodes: list[Node], settings: ClusterSettings, master: Node | None
+        self, nodes: Sequence[Node], settings: ClusterSettings, master: Node | None
     ) -> list[Node]:
-        """Make machines nodes that work; give those that do, and take the others back."""
-        cluster = nodes[0].cluster
-        services = self.services(cluster)
-        bootstrap = Bootstrap(self.ssh, settings)
-        deadline_s = time.monotonic() + settings.start_timeout_s
-        self._progress(f"Setting up {_counted(nodes)} ...")
+        """Make machines nodes; give those that work. What becomes of the others is not said."""
+        return set_up(self, nodes, settings, master, self._progress)
 
-        def prepare(node: Node) -> Ready:
-            node_is = bootstrap.prepare(node, deadline_s)
-            self._progress(f"{node.name} is ready.")
-            return node_is
+    def _tell_nodes(self, working: Sequence[Node], master: Node) -> None:
+        """Have a cluster know of nodes that work: their cost, and their names.
 
-        prepared = self.ssh.each(nodes, prepare)
-        ready = {node: each for node, each in prepared.items() if isinstance(each, Ready)}
-        failed = {node: each for node, each in prepared.items() if isinstance(each, NodeError)}
-        new_master = next((node for node in nodes if node.is_master), None)
-        if new_master is not None:
-            if new_master in failed:
-                raise failed[new_master]
-            for volume in self.provider(settings).attached_volumes(new_master):
-                mount_volume(self.ssh, new_master, volume, settings.cluster_user)
-            services.write_orders(new_master, ready[new_master], settings)
-            services.start(new_master, ready[new_master], settings)
-            self._progress("The controller runs on the master.")
-        master = new_master or master
-        assert master is not None
-        connection = services.engine_connection(master)
-        names = set(services.sent(master, settings.data_folder)) if new_master is None else set()
+        What goes wrong is only told. They work already, and must not end for this.
+        """
+        members = self._write_bill(master)
+        if master.instance_type is not None:
+            running = [node for node in members if node.state == "running"]
+            services = self.services(master.cluster)
+            results = self.ssh.each(running, lambda node: services.write_names(node, running))
+            self._say_errors(results)
+        self._progress(f"{counted(working)} of {master.cluster} work.")
 
-        def join(node: Node) -> None:
-            services.introduce(node, connection)
-            services.write_orders(node, ready[node], settings)
-            if names:
-                missing = names - set(services.sent(node, settings.data_folder))
-                relay_splits(self.ssh, master, node, sorted(missing), settings.data_folder)
-            services.start(node, ready[node], settings)
-
-        others = [node for node in ready if not node.is_master]
-        joined = self.ssh.each(others, join)
-        failed |= {node: each for node, each in joined.items() if isinstance(each, NodeError)}
-        for node, error in failed.items():
-            self._progress(f"{node.name} did not come: {error}")
-        for line in self._take_back(list(failed), settings, is_all=False):
-            self._progress(line)
-        working = [node for node in nodes if node not in failed]
-        everybody = {node.id: node for node in [*self.nodes(cluster), *working]}
-        services.write_bill(master, everybody.values())
-        if settings.provider == "ec2":
-            running = [node for node in everybody.values() if node.state == "running"]
-            told = self.ssh.each(running, lambda node: services.write_names(node, running))
-            self._say_errors(told)
-        self._progress(f"{_counted(working)} of {cluster} work.")
-        return working
+    def _write_bill(self, master: Node) -> list[Node]:
+        """Put all nodes of a cluster on its bill; give them, or none if they cannot be listed."""
+        members: list[Node] = []
+        for is_last in (False, True):
+            try:
+                members = self.members(master.cluster)
+                self.services(master.cluster).write_bill(master, members)
+                break
+            # A bill that is damaged is any of the last three.
+            except (ClusterError, LookupError, TypeError, ValueError) as error:
+                if is_last:
+                    self._progress(
+                        "The bill could not be written, so that BUDGET_USD does not know who came "
+                        f"or left. {error}"
+                    )
+                else:
+                    time.sleep(_LOOK_PERIOD_S)
+        return members
 
     def _take_back(
         self, nodes: Sequence[Node], settings: ClusterSettings, *, is_all: bool
@@ -234,20 +196,30 @@ class Manager(Inventory):
         provider, tell = self.provider(settings), unfailing(self._progress)
 
         def undo() -> None:
-            tell(f"Taking {_counted(nodes)} back ...")
+            tell(f"Taking {counted(nodes)} back ...")
             if settings.provider == "ssh":
                 self._clear(nodes, tell)
             provider.terminate(nodes, tell)
             if is_all:
                 provider.clean_up(nodes[0].cluster, tell)
 
-        return _what_is_left(insist(undo), nodes)
+        return what_is_left(insist(undo), nodes)
 
     def _stop_again(self, nodes: Sequence[Node]) -> list[str]:
         """Undo the start of nodes that were stopped; say which may run on, in lines."""
+        if not nodes:
+            return []
         tell = unfailing(self._progress)
-        tell(f"Stopping {_counted(nodes)} again ...")
-        return _what_is_left(insist(lambda: self._stop(nodes, tell)), nodes)
+
+        def undo() -> None:
+            tell(f"Stopping {counted(nodes)} again ...")
+            # Those whose start was interrupted were listed before it.
+            now: dict[str, Node] = {}
+            with suppress(CloudError):  # to stop them is tried all the same
+                now = {node.id: node for node in self.nodes(nodes[0].cluster)}
+            self._stop([now.get(node.id, node) for node in nodes], tell)
+
+        return what_is_left(insist(undo), nodes)
 
     def _clear(self, nodes: Sequence[Node], tell: Progress) -> None:
         """End what runs on hosts, and remove its files; those that do not answer are named."""
@@ -309,11 +281,10 @@ class Manager(Inventory):
             named = ", ".join(sorted(names))
             again = f"`mscourse cluster removenode --force {cluster} {' '.join(sorted(names))}`"
             left = f"{named} may be there still, and take no more work: {again} ends what is left."
-            _raise_with([left], error)
+            raise_with([left], error)
             raise
         # Others may have come while these finished what they were at.
-        rest = [node for node in self.members(cluster) if node.name not in names]
-        services.write_bill(master_of(rest), rest)
+        self._write_bill(master_of(members))
         self._progress(f"{', '.join(node.name for node in nodes)} left {cluster}.")
 
     def _wait_until_drained(self, cluster: str, nodes: Sequence[Node], within_s: float) -> None:
@@ -346,7 +317,7 @@ class Manager(Inventory):
         try:
             self._stop(self.members(cluster), self._progress)
         except BaseException as error:
-            _raise_with(_unattended(cluster), error)
+            raise_with(unattended(cluster), error)
             raise
         self._progress(f"{cluster} is stopped.")
 
@@ -361,12 +332,18 @@ class Manager(Inventory):
                 provider.stop(its_nodes, tell)
 
     def terminate(self, cluster: str) -> None:
-        """End a cluster for good, with what is on its nodes."""
-        nodes = self.members(cluster)
-        for provider in self._end(nodes):
+        """End a cluster for good, with what is on its nodes.
+
+        Also what is left of one that has no nodes any more, such as when this has failed halfway.
+        """
+        nodes = self.alive(cluster)
+        owners = self._end(nodes) if nodes else self.with_leftovers(cluster)
+        if not owners:
+            self.members(cluster)  # which tells what there is instead
+        for provider in owners:
             provider.clean_up(cluster, self._progress)
-        for line in self.silent() if nodes[0].instance_type is None else ():
-            self._progress(f"A host that does not answer keeps what it may have of it. {line}")
+        for line in self.silent() if nodes and nodes[0].instance_type is None else ():
+            self._progress(f"What does not answer keeps what it may have of it. {line}")
         self._progress(f"{cluster} is gone.")
 
     def _end(self, nodes: Sequence[Node]) -> list[Provider]:
@@ -393,25 +370,26 @@ class Manager(Inventory):
         master_of(nodes)  # without it, nothing could be started
         try:
             self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
-            return self._set_up(nodes, self.settings_of(nodes), None)
+            working = self._set_up(nodes, self.settings_of(nodes), None)
+            for name in (node.name for node in nodes if node not in working):
+                self._progress(
+                    f"{name} stays as it is, and does nothing. `restart` tries again; `mscourse "
+                    f"cluster removenode --force {cluster} {name}` ends it."
+                )
+            self._tell_nodes(working, master_of(working))
+            return working
         except BaseException as error:
-            _raise_with(_unattended(cluster), error)
+            raise_with(unattended(cluster), error)
             raise
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._progress(line)
 
     def _say_errors(self, results: dict[Node, Any]) -> None:
         for each in results.values():
             if isinstance(each, NodeError):
                 self._progress(str(each))
-
-
-def _what_is_left(problem: str, nodes: Sequence[Node]) -> list[str]:
-    if not problem:
-        return []
-    return [
-        f"Not all that was started could be taken back. {problem}",
-        f"There may be left: {', '.join(map(str, nodes))}.",
-        f"See `mscourse cluster list`; `mscourse cluster terminate {nodes[0].cluster}` ends it.",
-    ]
 
 
 def _check_that_master_runs(nodes: Sequence[Node]) -> None:
@@ -424,20 +402,3 @@ def _check_that_master_runs(nodes: Sequence[Node]) -> None:
             f"{', '.join(running)} of {name!r} run, but the master is {master.state}. Stop the "
             f"rest, then start it: `mscourse cluster stop {name}`, `mscourse cluster start {name}`."
         )
-
-
-def _unattended(cluster: str) -> list[str]:
-    return [
-        f"The machines of {cluster} may run on, and nothing on them looks after what they cost.",
-        f"`mscourse cluster stop {cluster}` switches them off; `restart` has them work again.",
-    ]
-
-
-def _raise_with(left: Sequence[str], error: BaseException) -> None:
-    """Raise an error that also says what is left, if anything is."""
-    if left:
-        raise ClusterError("\n".join([str(error) or "It was interrupted.", *left])) from error
-
-
-def _counted(nodes: Sequence[Node]) -> str:
-    return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"

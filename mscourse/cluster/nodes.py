@@ -157,11 +157,17 @@ class Provider(Protocol):
     def terminate(self, nodes: Iterable[Node], progress: Progress) -> None:
         """End machines for good, and wait until they have ended."""
 
-    def allow_me(self, cluster: str) -> None:
-        """Let the present address of this machine in, and no earlier one of it."""
+    def allow_me(self, cluster: str) -> str | None:
+        """Let the present address of this machine in, and no earlier one of it.
+
+        The address; None if there is no firewall of ours that would keep it out.
+        """
 
     def attached_volumes(self, node: Node) -> Sequence[AttachedVolume]:
         """List the disks of a node beside its own one."""
+
+    def leftovers(self, cluster: str) -> Sequence[str]:
+        """List what a cluster has besides machines, also when the last one is gone."""
 
     def clean_up(self, cluster: str, progress: Progress) -> None:
         """Remove what the cluster had besides machines, when the last one is gone."""
@@ -172,6 +178,11 @@ def node_names(n_nodes: int, taken: Iterable[str] = ()) -> list[str]:
     numbers = {int(name[4:]) for name in taken if name.startswith("node")}
     free = (number for number in range(1, len(numbers) + n_nodes + 1) if number not in numbers)
     return [f"node{next(free):03}" for _ in range(n_nodes)]
+
+
+def counted(nodes: Sequence[object]) -> str:
+    """Say how many there are: "1 node", "2 nodes"."""
+    return f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
 
 
 def by_name(node: Node) -> tuple[bool, str]:

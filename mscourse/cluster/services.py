@@ -34,8 +34,30 @@ _LOG_LINES = 15
 # Less than the shortest time after which an idle cluster stops.
 _IN_USE_PERIOD_S = 20.0
 
-# All scripts begin with these.
-_PRELUDE = f"folder=%(folder)s\n{nodefiles.IS_ALIVE}"
+# What is printed before it is not ours: a .bashrc may greet whoever comes in.
+_MARK = "-- mscourse --"
+
+# All scripts begin with these. Hosts may share a home by NFS; then the folder is another node's.
+_PRELUDE = f"""\
+echo "{_MARK}"
+folder=%(folder)s
+{nodefiles.IS_ALIVE}
+says() {{ grep -qxF " \\"$1\\": \\"$2\\"," "$folder/{nodefiles.ORDERS}"; }}
+is_of_another_node() {{
+    [ -e "$folder/{nodefiles.ORDERS}" ] && ! says node %(node)s && ! says host %(host)s
+}}
+"""
+
+# Whoever writes to the folder asks this before.
+_OURS = """\
+if is_of_another_node; then
+    grep -E '^ "(node|host)":' "$folder/node.json" >&2
+    echo "~/.mscourse/clusters/$(basename "$folder") belongs to that node. Hosts that share a" \\
+        "home folder (by NFS) cannot be nodes of one cluster: let HOSTS name only one of them," \\
+        "or users whose homes are their own. If it is left from another time, remove it." >&2
+    exit 1
+fi
+"""
 
 _START = """\
 if is_alive; then echo "An agent looks after this node already." >&2; exit 1; fi
@@ -59,6 +81,7 @@ exit 1
 """
 
 _STOP = """\
+if is_of_another_node; then exit 0; fi
 touch "$folder/stop" 2>/dev/null || exit 0
 for _ in $(seq %(tries)d); do is_alive || exit 0; sleep 0.2; done
 # It hangs, and so would what it has started live on: each child leads a group of its own.
@@ -79,6 +102,9 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 { grep -v '# mscourse$' /etc/hosts || true; printf '%%s' %(lines)s; } >"$folder/hosts"
 as_root cp "$folder/hosts" /etc/hosts
 """
+
+# An image whose account is root may have no sudo.
+_HALT = 'if [ "$(id -u)" = 0 ]; then exec shutdown -h now; else exec sudo -n shutdown -h now; fi'
 
 _STATUS = """\
 if is_alive; then cat "$folder/status.json"; else echo; fi
@@ -123,7 +149,13 @@ class Services:
         self._folder = folder_of(cluster)
 
     def write_orders(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
-        """Tell a node what it is to do, once it is started."""
+        """Tell a node what it is to do, once it is started.
+
+        Raises
+        ------
+        NodeError
+            If its folder is another node's, since their hosts share a home.
+        """
         rented = node.instance_type is not None
         orders = nodefiles.Orders(
             cluster=node.cluster,
@@ -138,10 +170,12 @@ class Services:
             package_folder=ready.package_folder,
             idle_stop_s=60.0 * settings.idle_stop_minutes,
             budget_usd=settings.budget_usd,
-            halts=("sudo", "-n", "shutdown", "-h", "now") if rented else (),
+            halts=("sh", "-c", _HALT) if rented else (),
             has_metadata=rented,
         )
-        content = json.dumps(asdict(orders), indent=1).encode()
+        self._check_folder(node)
+        # On the node, bash reads it, which knows of no escapes.
+        content = json.dumps(asdict(orders), indent=1, ensure_ascii=False).encode()
         self._ssh.write(node, f"{self._folder}/{nodefiles.ORDERS}", content)
 
     def start(self, node: Node, ready: Ready, settings: ClusterSettings) -> None:
@@ -168,17 +202,22 @@ class Services:
 
     def drain(self, node: Node) -> None:
         """Have the engines of a node take nothing more, and end when they are done."""
-        self._run(node, 'touch "$folder/draining"', "it was told to take nothing more")
+        self._run(
+            node,
+            'is_of_another_node || touch "$folder/draining"',
+            "it was told to take nothing more",
+        )
 
     def remove(self, node: Node) -> None:
         """Remove what the cluster has on a node, once that is stopped."""
-        script = 'rm -rf "$folder"'
+        script = 'is_of_another_node || rm -rf "$folder"'
         self._run(node, script, "its files were removed")
 
     def status(self, node: Node) -> nodefiles.Status | None:
         """Ask a node what it says of itself; None if nothing runs there."""
         printed = self._run(node, _STATUS, "it told its state", timeout_s=20).strip()
-        return nodefiles.Status.read(printed) if printed else None
+        with _readable(node, f"{self._folder}/{nodefiles.STATUS}"):
+            return nodefiles.Status.read(printed) if printed else None
 
     def logs(self, node: Node, n_lines: int) -> str:
         """Fetch the last lines of each log of a node."""
@@ -212,14 +251,17 @@ class Services:
 
     def introduce(self, node: Node, connection: Mapping[str, Any]) -> None:
         """Give a node what its engines need to connect to the controller."""
+        self._check_folder(node)
         content = json.dumps(connection).encode()
         self._ssh.write(node, f"{self._folder}/{nodefiles.ENGINE_CONNECTION}", content)
 
     def write_bill(self, master: Node, nodes: Iterable[Node]) -> None:
         """Tell the master what its machines cost; those that are gone stay on the bill."""
         printed = self._run(master, 'cat "$folder/bill.json" 2>/dev/null || echo "[]"', "it paid")
-        content = json.dumps(updated_bill(json.loads(printed), nodes, time.time())).encode()
-        self._ssh.write(master, f"{self._folder}/{nodefiles.BILL}", content)
+        path = f"{self._folder}/{nodefiles.BILL}"
+        with _readable(master, path):
+            bill = updated_bill(json.loads(printed), nodes, time.time())
+        self._ssh.write(master, path, json.dumps(bill).encode())
 
     def write_names(self, node: Node, nodes: Iterable[Node]) -> None:
         """Let a rented node reach all nodes by their names: ``ssh node001``."""
@@ -230,7 +272,7 @@ class Services:
     def sent(self, node: Node, data_folder: str) -> list[str]:
         """List the folders of splits that were sent to a node."""
         script = _SENT % {"data_folder": quoted_path(data_folder)}
-        return self._ssh.run(node, script, does="it listed its data").splitlines()
+        return self._run(node, script, "it listed its data").splitlines()
 
     def _connection(self, master: Node, path: str) -> dict[str, Any]:
         try:
@@ -241,8 +283,27 @@ class Services:
         return content
 
     def _run(self, node: Node, script: str, does: str, timeout_s: float = 60.0) -> str:
-        prelude = _PRELUDE % {"folder": f"$HOME/{self._folder}"}
-        return self._ssh.run(node, prelude + script, does=does, timeout_s=timeout_s)
+        prelude = _PRELUDE % {
+            "folder": f"$HOME/{self._folder}",
+            "node": shlex.quote(node.name),
+            "host": shlex.quote(str(node.host)),
+        }
+        printed = self._ssh.run(node, prelude + script, does=does, timeout_s=timeout_s)
+        return printed.partition(f"{_MARK}\n")[2]
+
+    def _check_folder(self, node: Node) -> None:
+        """Raise if the folder of the cluster is another node's; a rented one has its own disk."""
+        if node.instance_type is None:
+            self._run(node, _OURS, "its folder was found to be its own")
+
+
+@contextmanager
+def _readable(node: Node, path: str) -> Iterator[None]:
+    """Say of what a node has written that it cannot be read, if so."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise NodeError(f"{node}: ~/{path} there is damaged: {error!r}") from error
 
 
 def updated_bill(

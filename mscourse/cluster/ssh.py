@@ -2,13 +2,17 @@
 
 One connection per call, and no password is ever asked for. Every call has a deadline, but for
 copies of data, which take as long as they take: ssh ends when the other side is silent for 20 s.
-What somebody has set up in ``~/.ssh/config`` holds here too.
+What ``~/.ssh/config`` says of how hosts are reached holds here too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
+import random
+import re
+import selectors
 import shlex
 import shutil
 import subprocess
@@ -19,9 +23,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from mscourse.cluster.nodes import Node
+from mscourse.cluster.settings import Host
 from mscourse.errors import NodeError
 
 Result = TypeVar("Result")
@@ -34,6 +39,24 @@ _COMMAND_WITHIN_S = 60.0
 
 # Each is a process of its own, and waits more than it works.
 _MOST_AT_ONCE = 32
+
+# To one host: sshd refuses some as soon as ten have not logged in yet (its MaxStartups).
+_MOST_TO_ONE_HOST = 8
+
+# What ssh says when it was refused before it had logged in, so that nothing has run there yet. A
+# mere "Connection reset by" is not among these: that may also end a script that is under way.
+_REFUSED = re.compile(rb"exchange_identification: |^Connection closed by \S+ port ", re.MULTILINE)
+_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
+
+# What somebody has set up for sessions in a terminal would break scripts and copies, or let them
+# share a connection, on which our own options do not hold.
+_NOT_A_TERMINAL = {
+    "RequestTTY": "no",  # -t has its way all the same
+    "RemoteCommand": "none",
+    "PermitLocalCommand": "no",
+    "ControlMaster": "no",
+    "ControlPath": "none",
+}
 
 # Exit status of ssh itself, when it is not that of the command.
 _SSH_FAILED = 255
@@ -56,6 +79,22 @@ _HINTS = (
 )  # fmt: skip
 
 
+class _Ended(NamedTuple):
+    """A command that has ended on a node."""
+
+    node: Node
+    printed: bytes
+    said: bytes
+    status: int
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether ssh was turned away before it had logged in, and may be let in a moment later."""
+        is_ssh = self.status == _SSH_FAILED and not self.printed
+        # With ProxyJump, the host behind the one on the way may not answer.
+        return is_ssh and bool(_REFUSED.search(self.said)) and b"timed out" not in self.said
+
+
 class Ssh:
     """Runs ssh, scp and rsync.
 
@@ -70,6 +109,7 @@ class Ssh:
         self._known_hosts = known_hosts
         # Processes, each with what cancels it: each call of `each` is interrupted by itself.
         self._running: dict[subprocess.Popen[bytes], threading.Event | None] = {}
+        self._places: dict[tuple[str, int | None], threading.Semaphore] = {}
         self._lock = threading.Lock()
         self._in_thread = threading.local()
 
@@ -83,7 +123,9 @@ class Ssh:
         return getattr(self._in_thread, "cancelled", None)
 
     def command(self, node: Node, *options: str, user: str | None = None) -> list[str]:
-        """Make the beginning of a command line, the host included.
+        """Make the beginning of a command line, the host included, for a terminal or a tunnel.
+
+        Ports that somebody forwards in ``~/.ssh/config`` are forwarded.
 
         Parameters
         ----------
@@ -104,6 +146,11 @@ class Ssh:
             words += ["-l", who]
         return [*words, "--", node.host.name]
 
+    def _command(self, node: Node, user: str | None = None) -> list[str]:
+        """Make the beginning of a command line for a script or a copy."""
+        # A port can be forwarded but once, and there are many of these at the same time.
+        return self.command(node, "-o", "ClearAllForwardings=yes", user=user)
+
     def _options(self, node: Node) -> list[str]:
         files = f'"{self._known_hosts}" ~/.ssh/known_hosts'
         options = {
@@ -114,6 +161,7 @@ class Ssh:
             "StrictHostKeyChecking": "accept-new",
             "UserKnownHostsFile": files,
             "LogLevel": "ERROR",
+            **_NOT_A_TERMINAL,
         }
         if node.instance_type is not None:
             # Rented machines get the addresses of earlier ones; their ids are never used again.
@@ -150,7 +198,7 @@ class Ssh:
         NodeError
             If it cannot be reached, the script fails, or does not end in time.
         """
-        command = [*self.command(node, user=user), "exec bash -s"]
+        command = [*self._command(node, user), "exec bash -s"]
         return self._call(node, command, ("set -eu\n" + script).encode(), does, timeout_s).decode(
             errors="replace"
         )
@@ -167,7 +215,7 @@ class Ssh:
         """
         name, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
         script = f"umask 077; mkdir -p {folder} && cat > {name}.new && mv {name}.new {name}"
-        command = [*self.command(node), f"sh -c {shlex.quote(script)}"]
+        command = [*self._command(node), f"sh -c {shlex.quote(script)}"]
         self._call(node, command, content, f"{path} was written", _COMMAND_WITHIN_S)
 
     def unpack(self, node: Node, folder: str, files: Mapping[str, bytes]) -> None:
@@ -189,34 +237,38 @@ class Ssh:
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
         where = shlex.quote(folder)
-        command = [
-            *self.command(node),
-            f"mkdir -p {where} && tar -xzf - -C {where} && touch {where}/complete",
-        ]
+        script = f"mkdir -p {where} && tar -xzf - -C {where} && touch {where}/complete"
+        command = [*self._command(node), script]
         self._call(node, command, stream.getvalue(), f"{folder} was filled", 5 * _COMMAND_WITHIN_S)
 
     def relay(self, source: Node, target: Node, script: str, reader: str, *, does: str) -> None:
-        """Pipe what a command on one node prints into a command on another one, through here."""
-        with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads yet would fill up
-            sends = subprocess.Popen(
-                [*self.command(source), script],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-            with sends, self._registered(sends):
-                takes = subprocess.run(
-                    [*self.command(target), reader], stdin=sends.stdout, capture_output=True
+        """Pipe what a command on one node prints into a command on another one, through here.
+
+        Both are run again if one of the hosts refuses the connection.
+        """
+        self._until_let_in(lambda: self._relay_once(source, target, script, reader), does)
+
+    def _relay_once(self, source: Node, target: Node, script: str, reader: str) -> _Ended:
+        with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as ends:
+            # A pipe that nobody reads yet would fill up, but not this file.
+            with self._place_at(source):
+                sends = ends.enter_context(
+                    self._process([*self._command(source), script], None, errors)
                 )
                 assert sends.stdout is not None
-                sends.stdout.close()  # it ends if nobody reads
-                sends.wait()
+                with selectors.DefaultSelector() as selector:
+                    selector.register(sends.stdout, selectors.EVENT_READ)
+                    selector.select()  # from then on it is logged in, or has ended
+            takes = ends.enter_context(
+                self._process([*self._command(target), reader], sends.stdout, subprocess.PIPE)
+            )
+            sends.stdout.close()  # it ends if nobody reads
+            taken = _Ended(target, *takes.communicate(), takes.returncode)
+            status = sends.wait()
             errors.seek(0)
-            said = errors.read()
-        if sends.returncode:
-            raise failure(source, does, sends.returncode, said)
-        if takes.returncode:
-            raise failure(target, does, takes.returncode, takes.stderr)
+            sent = _Ended(source, b"", errors.read(), status)
+        # Whom nobody lets in reads nothing, and then the sender fails, too.
+        return sent if sent.status and not taken.was_refused else taken
 
     def rsync(
         self,
@@ -246,12 +298,13 @@ class Ssh:
         """
         if shutil.which("rsync") is None:
             raise NodeError("There is no rsync on this machine. Install it to copy files.")
-        *shell, _, host = self.command(node)
+        *shell, _, host = self._command(node)
         there = f"[{host}]" if ":" in host else host
+        # Before a colon, rsync would look for a host.
         if to_node:
-            places = [*sources, f"{there}:{target}"]
+            places = [*(re.sub("^(?!/)", "./", each) for each in sources), f"{there}:{target}"]
         else:
-            places = [*(f"{there}:{source}" for source in sources), target]
+            places = [*(f"{there}:{each}" for each in sources), re.sub("^(?!/)", "./", target)]
         command = ["rsync", "-a", "-e", shlex.join(shell), *options, "--", *places]
         does = f"{', '.join(sources)} came to {target}"
         return self._call(node, command, None, does, timeout_s).decode(errors="replace")
@@ -319,39 +372,70 @@ class Ssh:
                     process.kill()
 
     @contextlib.contextmanager
-    def _registered(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        with self._lock:
-            self._running[process] = self._cancelled()
-            if self.is_cancelled:
-                process.kill()
-        try:
-            yield
-        finally:
+    def _process(
+        self, command: Sequence[str], given: int | IO[bytes] | None, complaints: int | IO[bytes]
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a process that is killed when the call of `each` is interrupted, or this ends."""
+        stdin = subprocess.DEVNULL if given is None else given
+        with subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=complaints
+        ) as process:
             with self._lock:
-                del self._running[process]
+                self._running[process] = self._cancelled()
+                if self.is_cancelled:
+                    process.kill()
+            try:
+                yield process
+            finally:
+                process.kill()  # else an error would wait for it
+                with self._lock:
+                    del self._running[process]
+
+    @contextlib.contextmanager
+    def _place_at(self, node: Node) -> Iterator[None]:
+        """Wait until there are not too many connections to a host."""
+        host = node.host or Host(node.id)
+        with self._lock:
+            place = self._places.setdefault(
+                (host.name, host.port), threading.Semaphore(_MOST_TO_ONE_HOST)
+            )
+        with place:
+            yield
+
+    def _until_let_in(
+        self, attempt: Callable[[], _Ended], does: str, deadline_s: float = math.inf
+    ) -> bytes:
+        """Give what a command printed; one that was refused a connection is tried again."""
+        pauses = iter(_AGAIN_AFTER_S)
+        while (ended := attempt()).status:
+            # Not all at the same time again.
+            pause_s = random.uniform(0.5, 1.0) * next(pauses, math.inf)
+            tries_again = ended.was_refused and time.monotonic() + pause_s < deadline_s
+            if not tries_again or (self._cancelled() or threading.Event()).wait(pause_s):
+                raise failure(ended.node, does, ended.status, ended.said)
+        return ended.printed
 
     def _call(
         self, node: Node, command: Sequence[str], given: bytes | None, does: str,
         timeout_s: float | None,
     ) -> bytes:  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        with process, self._registered(process):
+        # What takes as long as it takes would keep the others waiting.
+        with contextlib.nullcontext() if timeout_s is None else self._place_at(node):
+            deadline_s = time.monotonic() + (timeout_s or math.inf)
+
+            def attempt() -> _Ended:
+                within_s = None if timeout_s is None else deadline_s - time.monotonic()
+                stdin = None if given is None else subprocess.PIPE
+                with self._process(command, stdin, subprocess.PIPE) as process:
+                    printed, said = process.communicate(given, within_s)
+                return _Ended(node, printed, said, process.returncode)
+
             try:
-                printed, said = process.communicate(given, timeout_s)
+                return self._until_let_in(attempt, does, deadline_s)
             except subprocess.TimeoutExpired:
                 raise NodeError(
                     f"{node}: It took longer than {timeout_s:.0f} s until {does}."
                 ) from None
-            finally:
-                process.kill()
-        if process.returncode:
-            raise failure(node, does, process.returncode, said)
-        return printed
 
 
 def failure(node: Node, does: str, status: int, said: bytes) -> NodeError:

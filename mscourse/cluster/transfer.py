@@ -6,7 +6,6 @@ it reads what has come and compares it with the checksums, which also warms the 
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from mscourse.cluster.nodes import Node
 from mscourse.cluster.services import folder_of, quoted_path
 from mscourse.cluster.ssh import Ssh
 from mscourse.errors import MSCourseError
-from mscourse.manifest import read_manifest
+from mscourse.manifest import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from mscourse.splits import Splits
@@ -69,14 +68,10 @@ def send_splits(ssh: Ssh, node: Node, splits: Splits, data_folder: str) -> Sent:
     start_s = time.monotonic()
     folder = f"{data_folder}/{splits.folder_on_nodes}"
     ssh.run(node, f"mkdir -p {quoted_path(folder)}", does="the splits had a folder")
-    ssh.rsync(
-        node,
-        [f"{splits.folder}/"],
-        f"{folder.removeprefix('~/')}/",
-        to_node=True,
-        # What was cut off goes on where it was.
-        options=["--partial", "--delete"],
-    )
+    # What was cut off goes on where it was. Only with the manifest does it count as being there.
+    for options in (["--partial", "--delete", f"--exclude=/{MANIFEST}"], []):
+        source, target = f"{splits.folder}/", f"{folder.removeprefix('~/')}/"
+        ssh.rsync(node, [source], target, to_node=True, options=options)
     _check(ssh, node, folder, splits.n_bytes)
     return Sent(splits.n_bytes, time.monotonic() - start_s)
 
@@ -84,13 +79,16 @@ def send_splits(ssh: Ssh, node: Node, splits: Splits, data_folder: str) -> Sent:
 def relay_splits(ssh: Ssh, source: Node, target: Node, names: Iterable[str], folder: str) -> None:
     """Copy splits from one node to another one, through this machine, which need not have them."""
     for name in names:
-        there = f"{folder}/{name}"
-        told = ssh.run(source, f"du -sk {quoted_path(there)}", does="it told a size")
-        n_bytes = 1024 * int(told.split()[0])
-        sends = f"tar -cf - -C {quoted_path(folder)} {shlex.quote(name)}"
-        takes = f"mkdir -p {quoted_path(folder)} && tar -xf - -C {quoted_path(folder)}"
-        ssh.relay(source, target, sends, takes, does=f"{name} was copied")
-        _check(ssh, target, there, n_bytes)
+        there = quoted_path(f"{folder}/{name}")
+        told = ssh.run(source, f"du -sk {there}", does="it told a size")
+        n_bytes = 1024 * int(told.splitlines()[-1].split()[0])
+        # A leading dot hides it from whoever lists what has been sent: it may be cut off.
+        partial = f"{folder}/.{name}.partial"
+        new = quoted_path(partial)
+        takes = f"rm -rf {new} && mkdir -p {new} && tar -xf - -C {new}"
+        ssh.relay(source, target, f"tar -cf - -C {there} .", takes, does=f"{name} was copied")
+        _check(ssh, target, partial, n_bytes)
+        ssh.run(target, f"rm -rf {there}; mv {new} {there}", does=f"{name} had its name")
 
 
 def _check(ssh: Ssh, node: Node, folder: str, n_bytes: int) -> None:

@@ -21,6 +21,8 @@ from mscourse.cluster.settings import Host, Secret
 
 # Names travel to ssh and into paths: a first letter that is no dash keeps them from being options.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+# EC2 has pairs of keys such as "me@laptop (1)"; brackets would end the title of a section.
+_KEY_NAME = r"(?! )[ -Z\\^-~]{1,255}(?<! )"
 _HOST = re.compile(
     r"(?:(?P<user>[A-Za-z_][A-Za-z0-9_.-]*)@)?"
     r"(?P<host>[A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])"
@@ -151,19 +153,19 @@ class Text:
 class Name:
     """A name that a section has, or is given.
 
-    The keys of EC2 have names of their own, in which blanks occur.
+    The keys of EC2 have names of their own.
     """
 
     of: str
 
     @property
     def allowed(self) -> str:
-        blanks = " and blanks" if self.of == "key" else ""
-        return f"the name of a {self.of}, of letters, digits, . _ -{blanks}"
+        if self.of == "key":
+            return "the name of a key, of at most 255 characters of ASCII without [ and ]"
+        return f"the name of a {self.of}, of letters, digits, . _ -"
 
     def read(self, text: str, folder: Path) -> str:
-        pattern = _NAME.replace("_.-", "_. -") if self.of == "key" else _NAME
-        if not re.fullmatch(pattern, text):
+        if not re.fullmatch(_KEY_NAME if self.of == "key" else _NAME, text):
             raise _refusal(self, text)
         return text
 
@@ -216,7 +218,12 @@ class HostName:
         port = int(match["port"]) if match and match["port"] else None
         if match is None or (port is not None and not 1 <= port <= 65535):
             raise _refusal(self, text)
-        return Host(match["host"].strip("[]"), match["user"], port)
+        if match["host"].startswith("["):
+            raise ValueError(
+                f"must not be an address of IPv6, such as {quoted(text)}: the nodes of a cluster "
+                "reach each other by IPv4. Give the name of the host, or its address of IPv4."
+            )
+        return Host(match["host"], match["user"], port)
 
 
 @dataclass(frozen=True)

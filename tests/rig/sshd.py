@@ -64,8 +64,6 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
 PrintLastLog no
-# Many may knock at the same time, and none is refused by chance.
-MaxStartups 100
 SetEnv {variables}
 Subsystem sftp internal-sftp
 """
