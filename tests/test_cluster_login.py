@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import wait_until
+from rig.server import HOME
 
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.settings import Host, Key
@@ -84,7 +85,7 @@ def test_what_is_meant_for_a_terminal_harms_no_script_and_no_copy(
     said = ssh.each(nodes, lambda each: ssh.run(each, script, does="it spoke", timeout_s=20))
     assert list(said.values()) == ["one\ntwo\n"] * 3
     ssh.write(nodes[0], "a/b", b"\x00\n")
-    assert server.path("/home/root/a/b").read_bytes() == b"\x00\n"
+    assert server.path(f"{HOME}/a/b").read_bytes() == b"\x00\n"
     ssh.rsync(nodes[0], ["a/b"], str(tmp_path / "b"), to_node=False)
     assert (tmp_path / "b").read_bytes() == b"\x00\n"
 

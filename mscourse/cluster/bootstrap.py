@@ -24,6 +24,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import mscourse
+from mscourse.cluster import nodefiles
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.settings import ClusterSettings
 from mscourse.cluster.ssh import Ssh
@@ -46,8 +47,9 @@ done
 """
 
 # An account as cloud-init would make it, for whoever may log in already.
-_ACCOUNT = """\
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+_ACCOUNT = (
+    nodefiles.AS_ROOT
+    + """\
 if ! id %(user)s >/dev/null 2>&1; then
     # No password is right, but the account is not locked: sshd without PAM would refuse it.
     as_root useradd --create-home --shell %(shell)s --password '*' %(user)s
@@ -62,14 +64,17 @@ if [ %(user)s != root ] && [ -d /etc/sudoers.d ]; then
     echo '%(user)s ALL=(ALL) NOPASSWD:ALL' | as_root tee /etc/sudoers.d/mscourse >/dev/null
 fi
 """
+)
 
 _MAY_HALT = '[ "$(id -u)" = 0 ] || sudo -n true'
 
-_APT = """\
+_APT = (
+    nodefiles.AS_ROOT
+    + """\
 export DEBIAN_FRONTEND=noninteractive
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 apt_get() { as_root apt-get -o DPkg::Lock::Timeout=240 -qq "$@"; }
 """
+)
 
 # Debian and Ubuntu have the part of Python that makes environments in a package of its own: one
 # for each version.

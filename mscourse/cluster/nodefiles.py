@@ -24,6 +24,9 @@ PROFILE = "profile"
 ENGINE_CONNECTION = f"{PROFILE}/security/ipcontroller-engine.json"
 CLIENT_CONNECTION = f"{PROFILE}/security/ipcontroller-client.json"
 
+#: For bash: does something as root, on an image whose account is root or may become it.
+AS_ROOT = 'as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }\n'
+
 #: For bash: whether the agent lives whose folder is $folder, without a slash at its end; then its
 #: number is $pid. After a reboot, another process may have this number, also the agent of another
 #: cluster. A line of any length is wanted, else ps may cut it.

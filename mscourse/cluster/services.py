@@ -97,11 +97,13 @@ for manifest in */{MANIFEST}; do if [ -e "$manifest" ]; then dirname "$manifest"
 """
 
 # The nodes of a cluster know each other by their names. What is replaced is our own lines only.
-_NAMES = """\
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+_NAMES = (
+    nodefiles.AS_ROOT
+    + """\
 { grep -v '# mscourse$' /etc/hosts || true; printf '%%s' %(lines)s; } >"$folder/hosts"
 as_root cp "$folder/hosts" /etc/hosts
 """
+)
 
 # An image whose account is root may have no sudo.
 _HALT = 'if [ "$(id -u)" = 0 ]; then exec shutdown -h now; else exec sudo -n shutdown -h now; fi'

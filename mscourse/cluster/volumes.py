@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 
+from mscourse.cluster import nodefiles
 from mscourse.cluster.ec2volumes import AttachedVolume
 from mscourse.cluster.nodes import Node
 from mscourse.cluster.ssh import Ssh
 
 # Only what was made for the cluster, and has never been used, is formatted.
-_MOUNT = """\
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+_MOUNT = (
+    nodefiles.AS_ROOT
+    + """\
 if findmnt %(path)s >/dev/null; then exit 0; fi
 for _ in $(seq 60); do
     for device in %(devices)s; do if [ -e "$device" ]; then break 2; fi; done
@@ -27,6 +29,7 @@ as_root mkdir -p %(path)s
 as_root mount "$device" %(path)s
 if %(is_new)s; then as_root chown %(user)s %(path)s; fi
 """
+)
 
 
 def mount_volume(ssh: Ssh, node: Node, volume: AttachedVolume, user: str) -> None:
