@@ -45,6 +45,7 @@ class Cloud:
         self._lock = threading.Lock()
         self.servers: dict[str, Server] = {}
         ec2.public_addresses = False
+        ec2.on_pending = network.keep_here
         ec2.on_running = self._boot
         ec2.on_ended = self._end
         ec2.on_notice = self._tell

@@ -4,7 +4,7 @@
 
     boto3 ── http ── faults, checks, tokens, prices ── moto ── instances that boot, end, vanish
                                                                     │
-                                                     hooks: on_running, on_ended, on_notice
+                                                     hooks: on_pending, on_running, on_ended, on_notice
 
 What it adds: errors on demand, answers that are lost, and time: machines that boot slowly or never,
 that end slowly, and spot instances that are taken back; and what `rig.ec2answers` has.
@@ -94,9 +94,9 @@ class FakeEc2(Answers):
         Spot prices by (type, zone) that differ from the ordinary ones.
     on_demand_usd : dict
         The price list, by type; empty: it cannot be asked, as in most accounts of a course.
-    on_running, on_ended, on_notice : callable
-        Hooks, called in threads: with an instance (a dict with InstanceId, PrivateIpAddress, Tags,
-        KeyName and UserData) that runs; with the id of one that was stopped or has ended; with the
+    on_pending, on_running, on_ended, on_notice : callable
+        Hooks: with the private address of an instance, before anybody is told of it. In threads: with
+        an instance (a dict with InstanceId, PrivateIpAddress, Tags, KeyName and UserData) that runs; with the id of one that was stopped or has ended; with the
         id of one that is about to be taken back, and when.
     on_call : callable
         Called with each call before it is answered.
@@ -111,6 +111,7 @@ class FakeEc2(Answers):
     dies: dict[str, str] = field(default_factory=dict)
     spot_usd: dict[tuple[str, str], float] = field(default_factory=dict)
     on_demand_usd: dict[str, float] = field(default_factory=dict)
+    on_pending: Callable[[str], None] = lambda address: None
     on_running: Callable[[dict[str, Any]], None] = lambda instance: None
     on_ended: Callable[[str], None] = lambda instance_id: None
     on_notice: Callable[[str, datetime], None] = lambda instance_id, when: None
@@ -369,6 +370,7 @@ class FakeEc2(Answers):
     def _boot(self, instance: Any) -> None:
         node = _tags(instance).get("mscourse:node", "")
         self._set(instance, _PENDING)
+        self.on_pending(instance.private_ip)
         if node not in self.never_boots:
             self._later(self.boots_after_s, self._run, instance, node)
 

@@ -134,12 +134,19 @@ class Network:
             disk_bytes=disk_bytes,
         )
         if address is not None:
-            assert ipaddress.ip_address(address) in ipaddress.ip_network(_CLOUD), address
-            # Only this address: the computer's own network may be one of these as well.
-            ip("route", "replace", f"{address}/32", "dev", self.bridge, "src", self.address)
+            self.keep_here(address)
         self._machines.append(server)
         server.power_on()
         return server
+
+    def keep_here(self, address: str) -> None:
+        """Let nobody outside answer for this address, whether it has a machine yet or not.
+
+        Some networks, such as those of containers, accept each connection, and say nothing more.
+        """
+        assert ipaddress.ip_address(address) in ipaddress.ip_network(_CLOUD), address
+        # Only this address: the computer's own network may be one of these as well.
+        ip("route", "replace", f"{address}/32", "dev", self.bridge, "src", self.address)
 
     def _next_address(self) -> str:
         return self.address_of(10 + len(self._machines))
