@@ -11,7 +11,8 @@ are still tried, and the exit status is 1. At the end it says how long each page
 
 What a chapter printed is kept from one build to the next as long as nothing changes that it may
 depend on: its own cells, the sources of ``mscourse``, the figures' code, the pretend machines of
-``tests/rig``, any installed package. The pages themselves are always written anew, so that a
+``tests/rig``, any installed package. Chapters that measure speed or memory run one after the other.
+Those that mostly wait, for machines that boot or for engines that die, run side by side before. The pages themselves are always written anew, so that a
 warning does not vanish by building twice.
 
 Where the pages and their repository will be is told by variables: see ``_ext/published.py``.
@@ -36,6 +37,7 @@ from types import FrameType
 from typing import NoReturn
 
 import psutil
+import yaml
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
@@ -56,6 +58,19 @@ THREAD_VARIABLES = (
     "BLIS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
+)
+
+# Pages whose numbers depend little on what else the computer does: mostly, they wait. The longest
+# comes first.
+SIDE_BY_SIDE = (
+    "06-clusters",
+    "05-when-things-break",
+    "01-primer",
+    "index",
+    "setup",
+    "benchmarks",
+    "which-tool",
+    "starcluster",
 )
 
 # How long processes may take to end by themselves, and after they were told to.
@@ -83,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         environment = _environment(ipython_dir)
         _warm_up(environment)
         try:
+            _run_side_by_side(environment)
             status = _run_jupyter_book(environment, verbose=options.verbose)
         finally:
             left_running = list(_stop_processes(ipython_dir))
@@ -202,6 +218,22 @@ def _warm_up(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-c", "import matplotlib.font_manager"], env=environment, check=True
     )
+
+
+def _run_side_by_side(environment: Mapping[str, str]) -> None:
+    """Run those of the pages that have changed, and put them into the cache.
+
+    One that fails is run again when the pages are written, which tells what is wrong with it.
+    """
+    pages = [str(BOOK / f"{page}.md") for page in SIDE_BY_SIDE]
+    command = [sys.executable, str(BOOK / "sidebyside.py"), str(CACHE), _timeout_s(), *pages]
+    subprocess.run(command, env=environment, check=True)
+
+
+def _timeout_s() -> str:
+    """Give how long a cell may take, in seconds."""
+    configuration = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
+    return str(configuration["execute"]["timeout"])
 
 
 def _run_jupyter_book(environment: Mapping[str, str], *, verbose: bool) -> int:
