@@ -11,9 +11,11 @@ are still tried, and the exit status is 1. At the end it says how long each page
 
 What a chapter printed is kept from one build to the next as long as nothing changes that it may
 depend on: its own cells, the sources of ``mscourse``, the figures' code, the pretend machines of
-``tests/rig``, any installed package. Chapters that measure speed or memory run one after the other.
-Those that mostly wait, for machines that boot or for engines that die, run side by side before. The pages themselves are always written anew, so that a
+``tests/rig``, any installed package. The pages themselves are always written anew, so that a
 warning does not vanish by building twice.
+
+Chapters that measure speed or memory run one after the other. Those that mostly wait, for machines
+that boot or for engines that die, run side by side before.
 
 Where the pages and their repository will be is told by variables: see ``_ext/published.py``.
 """

@@ -1,4 +1,4 @@
-"""Run pages side by side, two at a time, and put them into the cache that all pages are written from.
+"""Run pages side by side, two at a time, and put them into the cache of the book.
 
 ::
 

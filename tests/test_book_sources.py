@@ -16,7 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from bookpages import BOOK, CAPSTONE, CHAPTERS, PAGES, code_cells, source
+from jupyter_cache import get_cache
+from myst_nb.core.read import read_myst_markdown_notebook
+from myst_parser.config.main import MdParserConfig
 
 import mscourse
 import mscourse.cluster
@@ -340,3 +344,32 @@ def test_faults_of_the_libraries_are_mended() -> None:
     framed = '<div class="pst-scrollable-table-container"><table></table></div>'
     assert mend(framed) == (framed, "")
     assert mend('<section id="exercise-content">') == ("<section>", "")
+
+
+def test_pages_that_ran_side_by_side_are_not_run_again(tmp_path: Path) -> None:
+    """The book's own reader finds their outputs; a page that fails is left to it."""
+    texts = {}
+    for name, cell in [("good", "print(6 * 7)"), ("bad", "1 / 0")]:
+        kernel = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+        note = ":::{note}\nText\n:::\n"  # an extension that _config.yml names
+        code = f"```{{code-cell}} ipython3\n:tags: [hide-input]\n{cell}\n```\n"
+        texts[name] = "\n".join([kernel, note, code])
+        (tmp_path / f"{name}.md").write_text(texts[name])
+    script = BOOK / "sidebyside.py"
+    pages = [tmp_path / "good.md", tmp_path / "bad.md"]
+    subprocess.run([sys.executable, script, tmp_path / "cache", "60", *pages], check=True)
+    configuration = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))
+    extensions = configuration["parse"]["myst_enable_extensions"]
+    reader = MdParserConfig(enable_extensions=extensions)
+    cache = get_cache(tmp_path / "cache")
+    page = read_myst_markdown_notebook(texts["good"], reader, add_source_map=True)
+    _, page = cache.merge_match_into_notebook(page)
+    assert page.cells[-1].outputs[0].text == "42\n"
+    with pytest.raises(KeyError):
+        cache.match_cache_notebook(read_myst_markdown_notebook(texts["bad"], reader))
+
+
+def test_the_pages_that_run_side_by_side_exist() -> None:
+    assert not [
+        page for page in load("build.py").SIDE_BY_SIDE if not (BOOK / f"{page}.md").exists()
+    ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import wait_until
 from rig.imds import update_metadata, write_metadata
-from rig.machine import CommandError
+from rig.machine import CommandError, call
 from rig.network import Network
 from rig.server import HOME
 
@@ -367,3 +367,10 @@ def test_nothing_is_left_of_a_network(login_key, ssh, network, tmp_path):
     assert disk.poll() is not None
     assert not Path(f"/proc/{disk.pid}").exists()
     assert seen()[::2] == before[::2]
+
+
+def test_nobody_outside_answers_for_an_instance_that_boots(network):
+    """Or each start would wait for a greeting where a network accepts every connection."""
+    address = network.cloud_address_of(99)
+    network.keep_here(address)
+    assert f"dev {network.bridge} " in call("ip", "route", "get", address)

@@ -4,7 +4,7 @@
 
     boto3 ── http ── faults, checks, tokens, prices ── moto ── instances that boot, end, vanish
                                                                     │
-                                                     hooks: on_pending, on_running, on_ended, on_notice
+                                          hooks: on_pending, on_running, on_ended, on_notice
 
 What it adds: errors on demand, answers that are lost, and time: machines that boot slowly or never,
 that end slowly, and spot instances that are taken back; and what `rig.ec2answers` has.
@@ -95,9 +95,10 @@ class FakeEc2(Answers):
     on_demand_usd : dict
         The price list, by type; empty: it cannot be asked, as in most accounts of a course.
     on_pending, on_running, on_ended, on_notice : callable
-        Hooks: with the private address of an instance, before anybody is told of it. In threads: with
-        an instance (a dict with InstanceId, PrivateIpAddress, Tags, KeyName and UserData) that runs; with the id of one that was stopped or has ended; with the
-        id of one that is about to be taken back, and when.
+        Hooks. The first is called with the private address of an instance, before anybody is told
+        of it. The others are called in threads: with an instance (a dict with InstanceId,
+        PrivateIpAddress, Tags, KeyName and UserData) that runs; with the id of one that was stopped
+        or has ended; with the id of one that is about to be taken back, and when.
     on_call : callable
         Called with each call before it is answered.
     calls : list of Call
