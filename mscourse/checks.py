@@ -7,6 +7,7 @@ import inspect
 import math
 import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +26,9 @@ from mscourse.values import is_integer, is_number
 
 # scikit-learn takes seeds below this.
 _SEEDS_END = 2**32
+
+# To send so much takes longer than many an evaluation.
+_LARGE_BYTES = 1_000_000
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
@@ -287,3 +291,15 @@ def check_count(name: str, value: object) -> None:
     """Refuse what is not a positive integer, or more than anything can be counted to."""
     if not is_integer(value) or not 1 <= value <= sys.maxsize:
         raise ParameterError(f"{name} must be a positive integer, not {value!r}.")
+
+
+def warn_if_large(n_bytes: int) -> None:
+    """Warn if what the evaluations have in common takes longer on its way than many of them."""
+    if n_bytes > _LARGE_BYTES:
+        warnings.warn(
+            f"The estimator and the scorer have {n_bytes / 1e6:.1f} MB, which travel with each "
+            "message to an engine. Is there an array among their parameters? Persist it with the "
+            "splits, or have the estimator read it from a file.",
+            RuntimeWarning,
+            stacklevel=2,
+        )

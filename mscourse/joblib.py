@@ -113,6 +113,12 @@ class EnginesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
 
     def start_call(self) -> None:
         """Be ready for tasks."""
+        if self._call is not None:
+            # joblib does not say for which call it submits, and one must not take another's tasks.
+            raise ParameterError(
+                "This `joblib.Parallel` was called while another one takes its tasks from where it "
+                "was called, such as a generator. Make a list of what this one gives first."
+            )
         self._call = _Call(self._engines, _Arrays(self._least_mapped_bytes, self._stand_ins))
 
     def stop_call(self) -> None:

@@ -9,9 +9,11 @@ so that the PSS of all processes add up to what they hold together.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -26,6 +28,7 @@ _BYTES_PER_KIB = 1024
 
 # A container sees its own control group here, a host the root of all, which has no limit.
 _CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 class _PrintsInMB:
@@ -209,26 +212,49 @@ class _ContainerMemory:
 
 
 def _container_memory() -> _ContainerMemory | None:
-    """Read what the control group of this container may use; None if there is no limit.
+    """Read what the tightest control group of this process may use; None if there is no limit.
 
     Sources: "Control Group v2" and "Memory Resource Controller" in the documentation of Linux.
     """
-    for folder, limit, used, prefix in (
-        (_CGROUPS, "memory.max", "memory.current", ""),
-        (_CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    limited = []
+    for root, is_memory, names in (
+        (_CGROUPS, lambda kinds: kinds == "", ("memory.max", "memory.current", "")),
+        (
+            _CGROUPS / "memory",
+            lambda kinds: "memory" in kinds.split(","),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+        ),
     ):
-        try:
-            limit_bytes = int((folder / limit).read_text())  # "max" if there is none
-            used_bytes = int((folder / used).read_text())
-            numbers = dict(
-                line.split() for line in (folder / "memory.stat").read_text().splitlines()
-            )
-            # Active is what was read twice, such as mapped splits: it can be given up as well.
-            cached_bytes = sum(int(numbers[f"{prefix}{age}active_file"]) for age in ("", "in"))
-            return _ContainerMemory(limit_bytes, used_bytes, used_bytes - cached_bytes)
-        except (OSError, ValueError, KeyError):
-            continue
-    return None
+        paths = [path for kinds, path in _own_groups() if is_memory(kinds)]
+        # A limit holds for all groups below. A job of Slurm has its group far below the root.
+        for folder in {root, *(each for path in paths for each in _between(root, path))}:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                limited.append(_group_memory(folder, *names))
+    return min(limited, key=lambda each: each.limit_bytes - each.needed_bytes, default=None)
+
+
+def _own_groups() -> Iterator[tuple[str, str]]:
+    """Give the kinds ("" in version 2) and the path of each control group of this process."""
+    with contextlib.suppress(OSError):
+        for line in _OWN_GROUPS.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            yield kinds, path
+
+
+def _between(root: Path, path: str) -> Iterator[Path]:
+    """Give the folders from the root down to a group."""
+    for part in path.strip("/").split("/"):
+        root /= part
+        yield root
+
+
+def _group_memory(folder: Path, limit: str, used: str, prefix: str) -> _ContainerMemory:
+    limit_bytes = int((folder / limit).read_text())  # "max" if there is none
+    used_bytes = int((folder / used).read_text())
+    numbers = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    # Active is what was read twice, such as mapped splits: it can be given up as well.
+    cached_bytes = sum(int(numbers[f"{prefix}{age}active_file"]) for age in ("", "in"))
+    return _ContainerMemory(limit_bytes, used_bytes, used_bytes - cached_bytes)
 
 
 def _from_smaps(pid: int) -> ProcessMemory | None:

@@ -13,7 +13,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from mscourse import results
-from mscourse.checks import check_seconds
+from mscourse.checks import check_seconds, warn_if_large
 from mscourse.errors import EvaluationError, NoEnginesError
 from mscourse.evaluation import Evaluation, Outcome, Params
 from mscourse.evaluator import Evaluator
@@ -115,6 +115,7 @@ class Run:
             self._take_in,
             self._leave_journal,
         )
+        warn_if_large(self._scheduler.n_bytes)
         if self._journal is not None:
             self._journal.begin(self.n_total, self.n_splits)
         self._n_done_before = self.n_done

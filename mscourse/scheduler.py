@@ -108,6 +108,7 @@ class Scheduler:
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
         self._function = cloudpickle.dumps(function)
+        self.n_bytes = len(self._function)  # which travel with each batch
         self._source = source
         self._opening = pool
         self._on_ended = on_ended

@@ -136,6 +136,17 @@ def test_the_account_is_made_by_the_first_boot(ec2: FakeEc2) -> None:
     assert content["runcmd"][-1][0] == "sh"  # the account changes to it
 
 
+@pytest.mark.parametrize(("user", "said"), [("root", False), ("ada", None)])
+def test_root_can_log_in_where_it_is_wanted(ec2: FakeEc2, user: str, said: bool | None) -> None:
+    """By itself, cloud-init has root's key say only to log in as somebody else."""
+    seen: list[dict[str, Any]] = []
+    ec2.on_running = seen.append
+    with Rent(ec2, cluster_user=user) as rent:
+        rent.launch(1)
+    assert wait_until(lambda: bool(seen))
+    assert yaml.safe_load(seen[0]["UserData"]).get("disable_root") is said
+
+
 def test_a_machine_that_nobody_looks_after_switches_itself_off(
     ec2: FakeEc2, tmp_path: Path
 ) -> None:

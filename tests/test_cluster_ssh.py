@@ -252,6 +252,7 @@ def test_the_commands(lab, tmp_path):
         *("==", "node001", "lab02"),
     ]
     assert "exit status 3" in lab.run("run", "--node", "node001", "room", "exit", "3", status=1)
+    assert lab.run("run", "--node", "node001", "room", "echo a b | wc -w").split()[-1] == "2"
     (tmp_path / "results.txt").write_text("0.99")
     lab.run("put", "room", str(tmp_path / "results.txt"), "kept.txt")
     assert lab.run("sshmaster", "room", "cat", "kept.txt") == "0.99"

@@ -382,3 +382,17 @@ def test_large_arrays_of_objects_travel(client):
     large = np.array([{}] * 200_000, dtype=object)  # 1.6 MB, larger than what is mapped
     with on(client):
         assert parallel(length_and_type, large) == [(200_000, "dict")]
+
+
+def test_a_call_within_the_generator_of_a_call_is_told(client):
+    """joblib submits tasks without saying of which call."""
+
+    def tasks():
+        for x in range(3):
+            (inner,) = parallel(double, x)
+            yield joblib.delayed(double)(inner)
+
+    with on(client):
+        with pytest.raises(mscourse.ParameterError, match="Make a list of what this one gives"):
+            joblib.Parallel()(tasks())
+        assert parallel(double, *range(5)) == [0, 2, 4, 6, 8]

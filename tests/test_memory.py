@@ -151,3 +151,29 @@ def test_a_container_without_a_limit_has_what_the_host_has(tmp_path, monkeypatch
     }.items():
         (tmp_path / name).write_text(text)
     assert memory.host_memory().total_bytes == psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "prefix", "line"),
+    [
+        (".", "memory.max", "memory.current", "", "0::/{}"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_", "4:memory,cpu:/{}"),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_job_has_what_the_tightest_group_above_it_leaves(
+    tmp_path, monkeypatch, folder, limit, used, prefix, line
+):
+    """As under Slurm, whose jobs have groups of their own, far below the root."""
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text("9:name=systemd:/\n" + line.format("slurm/job_1/step_0") + "\n")
+    limits = {"slurm": "5000000", "slurm/job_1": "2000000", "slurm/job_1/step_0": "max"}
+    for group, text in {**limits, "slurm/job_2": "1000"}.items():
+        path = tmp_path / folder / group
+        path.mkdir(parents=True)
+        (path / limit).write_text(text)
+        (path / used).write_text("600000")
+        (path / "memory.stat").write_text(f"{prefix}inactive_file 50000\n{prefix}active_file 50000")
+    host = memory.host_memory()
+    assert (host.total_bytes, host.available_bytes) == (2_000_000, 1_500_000)

@@ -10,6 +10,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import cloudpickle
+import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
@@ -201,3 +202,10 @@ def test_threads_have_their_warnings_and_their_filters_to_themselves():
     with ThreadPoolExecutor(2) as executor:
         assert [future.result() for future in [executor.submit(work) for _ in range(2)]] == [{}, {}]
     assert warnings.filters == before
+
+
+def test_an_estimator_that_carries_data_is_warned_of(splits, client):
+    """It travels with each batch: 20 MB took most of the time of a search."""
+    carrier = LogisticRegression(class_weight={each: np.ones(50_000) for each in range(3)})
+    with pytest.warns(RuntimeWarning, match=r"have 1\.\d MB, which travel with each message"):
+        mscourse.grid_search(carrier, {}, splits, engines=client).abort()

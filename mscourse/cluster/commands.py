@@ -225,7 +225,9 @@ def run(arguments: argparse.Namespace) -> int:
     manager = manager_of(arguments)
     members = manager.members(arguments.name)
     nodes = _running(members, arguments.node)
-    script = shlex.join(arguments.command)
+    # A single word is a line for the shell there, as with ssh: `run NAME 'ls | wc -l'`.
+    words = arguments.command
+    script = words[0] if len(words) == 1 else shlex.join(words)
     within_s = arguments.timeout
     with manager.in_use(members):
         results = manager.ssh.each(

@@ -115,6 +115,8 @@ def user_data(settings: ClusterSettings) -> str:
             "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
         },
     }
+    if settings.cluster_user == "root":
+        content["disable_root"] = False  # or its key would only tell to log in as somebody else
     shell = settings.cluster_shell
     if shell not in ("bash", "sh"):
         # Not before it is installed: an account whose shell is missing lets nobody in.
