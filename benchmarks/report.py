@@ -127,6 +127,12 @@ _METHOD = """\
 """
 
 
+_LATER = """\
+These parts were measured anew after the others. What they compare with each other was measured
+together, and on one machine.
+"""
+
+
 def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
     """Write the report; what was not measured is left out."""
     results = Results(raw["measurements"])
@@ -156,9 +162,18 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
         ("Is it the same work?", (_SAME_WORK, tables.same_work(results, works))),
         ("How it was measured", (_METHOD,)),
         ("The machine", (table(("", ""), raw["machine"].items()),)),
+        ("Measured later", _measured_later(raw)),
     ]
     written = [_section(title, parts) for title, parts in sections if None not in parts]
     return "\n".join([_HEAD.format(rounds=_rounds(raw["measurements"])), *written])
+
+
+def _measured_later(raw: Mapping[str, Any]) -> Sequence[str | None]:
+    """Say which parts were measured anew since, and where."""
+    names = ("Date", "Commit", "CPU", "Cores")
+    later = raw.get("measured_later", {})
+    rows = [(part, *(machine[name] for name in names)) for part, machine in later.items()]
+    return (_LATER, table(("part", *(name.lower() for name in names)), rows) if rows else None)
 
 
 def _rounds(measurements: Sequence[Mapping[str, Any]]) -> str:
