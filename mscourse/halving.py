@@ -305,6 +305,10 @@ def halving_search(
     promoted that is overtaken later. If in the end no candidate is in the top rung, the best there
     is goes on. A candidate that fails goes no further.
 
+    With several engines, results come back in another order each time, so that others may be
+    promoted. Each evaluation comes out the same, but of two candidates that are about as good now
+    one may win, and now the other.
+
     Each rung costs about as much as the one below if the time of a fit is proportional to the
     resource: with s rungs above the bottom ``(s + 1) / factor**s`` of a grid search, and about a
     quarter more for candidates that are overtaken.
@@ -363,12 +367,12 @@ def halving_search(
 
     Examples
     --------
-    >>> grid = {"C": [0.1, 1, 10, 100], "gamma": [1e-4, 1e-3, 1e-2]}
+    >>> grid = {"gamma": [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]}
     >>> search = mscourse.halving_search(SVC(), grid, splits, engines=client)
     >>> search.wait()
     True
     >>> search.best_params
-    {'C': 10, 'gamma': 0.001}
+    {'gamma': 0.001}
     """
     check_factor(factor)
     check_callback(on_evaluation)
