@@ -265,6 +265,10 @@ def test_a_restart_ends_no_machine_that_does_not_answer(tmp_path, silent):
     assert set(rented.states().values()) == {"running"}
     assert len(rented.states()) == 3
     assert any("node001 stays as it is" in line for line in manager.lines)
+    assert "2 nodes of room work." in manager.lines
+    silent.add("node002")
+    manager.restart("room")
+    assert "1 node of room works." in manager.lines
 
 
 def test_a_stopped_machine_that_does_not_answer_is_stopped_again(tmp_path, silent):

@@ -166,7 +166,8 @@ class Manager(Requests):
             services = self.services(master.cluster)
             results = self.ssh.each(running, lambda node: services.write_names(node, running))
             self._say_errors(results)
-        self._progress(f"{counted(working)} of {master.cluster} work.")
+        verb = "works" if len(working) == 1 else "work"
+        self._progress(f"{counted(working)} of {master.cluster} {verb}.")
 
     def _write_bill(self, master: Node) -> list[Node]:
         """Put all nodes of a cluster on its bill; give them, or none if they cannot be listed."""
