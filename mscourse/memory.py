@@ -217,35 +217,31 @@ def _container_memory() -> _ContainerMemory | None:
     Sources: "Control Group v2" and "Memory Resource Controller" in the documentation of Linux.
     """
     limited = []
-    for root, is_memory, names in (
-        (_CGROUPS, lambda kinds: kinds == "", ("memory.max", "memory.current", "")),
-        (
-            _CGROUPS / "memory",
-            lambda kinds: "memory" in kinds.split(","),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-        ),
+    for root, kind, *names in (
+        (_CGROUPS, "", "memory.max", "memory.current", ""),
+        (_CGROUPS / "memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
-        paths = [path for kinds, path in _own_groups() if is_memory(kinds)]
         # A limit holds for all groups below. A job of Slurm has its group far below the root.
-        for folder in {root, *(each for path in paths for each in _between(root, path))}:
+        for folder in _own_groups(root, kind):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 limited.append(_group_memory(folder, *names))
     return min(limited, key=lambda each: each.limit_bytes - each.needed_bytes, default=None)
 
 
-def _own_groups() -> Iterator[tuple[str, str]]:
-    """Give the kinds ("" in version 2) and the path of each control group of this process."""
+def _own_groups(root: Path, kind: str) -> Iterator[Path]:
+    """Give the folders of control groups from the root down to that of this process.
+
+    Groups of version 2 are of the kind "". A folder may not be there: a container may be told the
+    path that its group has on the host.
+    """
+    yield root
     with contextlib.suppress(OSError):
         for line in _OWN_GROUPS.read_text().splitlines():
             _, kinds, path = line.split(":", 2)
-            yield kinds, path
-
-
-def _between(root: Path, path: str) -> Iterator[Path]:
-    """Give the folders from the root down to a group."""
-    for part in path.strip("/").split("/"):
-        root /= part
-        yield root
+            if kind in kinds.split(","):
+                for part in path.split("/")[1:]:
+                    root /= part
+                    yield root
 
 
 def _group_memory(folder: Path, limit: str, used: str, prefix: str) -> _ContainerMemory:
