@@ -67,7 +67,9 @@ THREAD_VARIABLES = (
 SIDE_BY_SIDE = (
     "06-clusters",
     "05-when-things-break",
+    "07-capstone",
     "01-primer",
+    "searches",
     "index",
     "setup",
     "benchmarks",
