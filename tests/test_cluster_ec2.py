@@ -562,7 +562,7 @@ def test_a_node_whose_template_is_gone_is_still_one(rent: Rent) -> None:
         assert node.host is not None
         assert node.host.user == "ipuser"
         assert node.key == known.get("course")
-        assert provider.attached_volumes(node) == ()
+        assert provider.attach_volumes(node, print) == ()
         provider.close()
 
 

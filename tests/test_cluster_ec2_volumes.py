@@ -8,7 +8,8 @@ import pytest
 from rig.ec2 import FakeEc2
 from rig.rent import Rent, changes
 
-from mscourse.cluster.nodes import MASTER, Request
+from mscourse.cluster.ec2volumes import AttachedVolume
+from mscourse.cluster.nodes import MASTER, Node, Request
 from mscourse.cluster.settings import Volume
 from mscourse.errors import CloudError
 
@@ -16,11 +17,17 @@ from mscourse.errors import CloudError
 pytest_plugins = ["rig.rent"]
 
 
+def volumes_of(rent: Rent, master: Node) -> tuple[AttachedVolume, ...]:
+    """List the volumes that a master has when it is set up."""
+    return rent.provider.attach_volumes(master, rent.lines.append)
+
+
+
 def test_a_new_volume_is_of_the_master_and_outlives_the_cluster(ec2: FakeEc2) -> None:
     volume = Volume("results", "/data", size_gb=20)
     with Rent(ec2, volumes=(volume,)) as rent:
-        master, node = rent.launch(2)
-        (attached,) = rent.provider.attached_volumes(master)
+        master, _ = rent.launch(2)
+        (attached,) = volumes_of(rent, master)
         assert (attached.device, attached.volume, attached.is_of_cluster) == (
             "/dev/sdf",
             volume,
@@ -29,8 +36,8 @@ def test_a_new_volume_is_of_the_master_and_outlives_the_cluster(ec2: FakeEc2) ->
         serial = attached.id.replace("-", "")
         assert attached.paths[0] == f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}"
         assert attached.paths[1:] == ("/dev/xvdf", "/dev/sdf")
-        assert rent.provider.attached_volumes(node) == ()
         made = ec2._backend.volumes[attached.id]
+        assert made.attachment.instance.id == master.id
         assert made.encrypted
         tags = {each["key"]: each["value"] for each in made.get_tags()}
         assert tags["mscourse:cluster"] == "lab"
@@ -45,7 +52,7 @@ def test_a_new_volume_is_of_the_master_and_outlives_the_cluster(ec2: FakeEc2) ->
         # The next cluster of the name has it again, in its zone.
         ec2.fail("RunInstances", "InsufficientInstanceCapacity", containing="c5.xlarge")
         master, _ = rent.launch(2)
-        assert rent.provider.attached_volumes(master)[0].id == attached.id
+        assert volumes_of(rent, master)[0].id == attached.id
         assert (master.zone, master.instance_type) == ("us-east-1a", "c5a.xlarge")
 
 
@@ -56,7 +63,7 @@ def test_a_volume_given_by_its_id_decides_the_zone_and_is_not_changed(ec2: FakeE
         master, node = rent.launch(2, spot_bid=0.2)
         assert master.zone == "us-east-1c"
         assert node.zone == "us-east-1a"  # the cheapest
-        (attached,) = rent.provider.attached_volumes(master)
+        (attached,) = volumes_of(rent, master)
         assert (attached.id, attached.volume, attached.is_of_cluster) == (theirs.id, volume, False)
         with pytest.raises(CloudError, match=f"{theirs.id}.* is in-use, by {master.id}"):
             rent.provider.plan(Request("other", rent.settings, [MASTER]))
@@ -90,21 +97,18 @@ def test_a_volume_that_cannot_be_attached_leaves_nothing_behind(ec2: FakeEc2) ->
         assert "Not so." in rent.refused()
 
 
-def test_a_volume_that_was_detached_is_attached_when_the_cluster_starts_again(ec2: FakeEc2) -> None:
+def test_a_volume_that_was_detached_is_attached_when_its_master_is_set_up(ec2: FakeEc2) -> None:
     volumes = Volume("results", "/data", size_gb=20), Volume("more", "/more", size_gb=8)
     with Rent(ec2, volumes=volumes) as rent:
         (master,) = rent.launch(1)
-        had = rent.provider.attached_volumes(master)
-        rent.provider.stop([master], rent.lines.append)
+        had = volumes_of(rent, master)
+        assert "again." not in rent.told()
         ec2._backend.detach_volume(had[0].id, master.id, had[0].device)
-        rent.provider.start(rent.provider.nodes(), rent.lines.append)
-        assert rent.provider.attached_volumes(master) == had
+        assert volumes_of(rent, master) == had
         assert f"The master has the volume results ({had[0].id}) again." in rent.told()
         # One that is nowhere is told: what is written to its folder would be lost.
-        rent.provider.stop(rent.provider.nodes(), rent.lines.append)
         ec2._backend.detach_volume(had[1].id, master.id, had[1].device)
         ec2._backend.delete_volume(had[1].id)
-        (master,) = rent.provider.start(rent.provider.nodes(), rent.lines.append)
-        assert rent.provider.attached_volumes(master) == had[:1]
+        assert volumes_of(rent, master) == had[:1]
         assert "does not have the volume more: There is no such volume any more" in rent.told()
         assert "/more now is on the master's own disk, and is lost" in rent.told()

@@ -92,7 +92,8 @@ class Rented:
     def clean_up(self, cluster, progress):
         self._call("clean_up")
 
-    def attached_volumes(self, node):
+    def attach_volumes(self, master, progress):
+        self.calls.append(f"attach_volumes {master.name}")
         return ()
 
     def leftovers(self, cluster):
@@ -257,11 +258,24 @@ def three(**changes: object) -> list[Node]:
     return [node(name, n, **changes) for n, name in enumerate((MASTER, "node001", "node002"))]
 
 
+def test_a_restart_gives_the_master_its_volumes_and_says_whether_all_came(
+    tmp_path, silent, monkeypatch
+):
+    rented = Rented(*three())
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: Whole(tmp_path, rented))
+    assert main(["cluster", "restart", "room"]) == 0
+    assert rented.calls == [f"attach_volumes {MASTER}"]
+    silent.add("node001")
+    assert main(["cluster", "restart", "room"]) == 1
+
+
 def test_a_restart_ends_no_machine_that_does_not_answer(tmp_path, silent):
     rented = Rented(*three())
     manager = Whole(tmp_path, rented)
     silent.add("node001")
-    assert [each.name for each in manager.restart("room")] == [MASTER, "node002"]
+    working, failed = manager.restart("room")
+    assert [each.name for each in working] == [MASTER, "node002"]
+    assert [each.name for each in failed] == ["node001"]
     assert set(rented.states().values()) == {"running"}
     assert len(rented.states()) == 3
     assert any("node001 stays as it is" in line for line in manager.lines)

@@ -118,7 +118,8 @@ def _add_life(commands: Any) -> None:
         "restart",
         "restart",
         "start controller and engines of a cluster anew",
-        "Its machines stay as they are. Clients must connect again.",
+        "Its machines stay as they are. Clients must connect again. The exit status is 1 if a node "
+        "does not come.",
         old=["rb"],
     )
     _name(restart)

@@ -133,9 +133,9 @@ def terminate(arguments: argparse.Namespace) -> int:
 
 def restart(arguments: argparse.Namespace) -> int:
     """Start all again that runs on the nodes."""
-    nodes = manager_of(arguments).restart(arguments.name)
+    nodes, failed = manager_of(arguments).restart(arguments.name)
     print("\n".join(views.list_of_clusters(nodes)))
-    return 0
+    return 1 if failed else 0
 
 
 def list_clusters(arguments: argparse.Namespace) -> int:

@@ -164,18 +164,7 @@ class Ec2Provider:
             else:
                 progress(f"{node.name} starts ({node.id}).")
                 started.append(node)
-        running = self._await_running(started, progress)
-        for node in running:
-            settings = self._config.templates.get(node.template)
-            if node.is_master and settings is not None:
-                attach_missing(
-                    self._session,
-                    node,
-                    settings.volumes,
-                    progress,
-                    timeout_s=self._timeout_s,
-                )
-        return running
+        return self._await_running(started, progress)
 
     def stop(self, nodes: Iterable[Node], progress: Progress) -> None:
         """Stop machines, and wait until they have stopped; spot instances are terminated."""
@@ -245,11 +234,15 @@ class Ec2Provider:
         ec2network.move_to(self._session, str(group["GroupId"]), mine)
         return str(mine)
 
-    def attached_volumes(self, node: Node) -> tuple[AttachedVolume, ...]:
-        """List the volumes of a node beside its own disk, in the order of the template."""
-        settings = self._config.templates.get(node.template)
+    def attach_volumes(self, master: Node, progress: Progress) -> tuple[AttachedVolume, ...]:
+        """Give a master its volumes, as after a stop by hand; list them, in the template's order.
+
+        Of one that cannot be attached, `progress` tells.
+        """
+        settings = self._config.templates.get(master.template)
         volumes = () if settings is None else settings.volumes
-        return attached_volumes(self._session, node.id, volumes)
+        attach_missing(self._session, master, volumes, progress, timeout_s=self._timeout_s)
+        return attached_volumes(self._session, master.id, volumes)
 
     def spot_history(self, types: Sequence[str], days: float = 7) -> list[SpotPrices]:
         """Ask for the spot prices of types in each zone of the region."""

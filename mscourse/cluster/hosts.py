@@ -144,8 +144,8 @@ class HostsProvider:
     def allow_me(self, cluster: str) -> None:
         """Do nothing: the hosts have no firewall of ours."""
 
-    def attached_volumes(self, node: Node) -> Sequence[AttachedVolume]:
-        """List none: what is mounted on a host is not ours."""
+    def attach_volumes(self, master: Node, progress: Progress) -> Sequence[AttachedVolume]:
+        """Attach none: what is mounted on a host is not ours."""
         return ()
 
     def leftovers(self, cluster: str) -> Sequence[str]:

@@ -357,8 +357,8 @@ class Manager(Requests):
             provider.terminate(its_nodes, self._progress)
         return [provider for provider, _ in owners]
 
-    def restart(self, cluster: str) -> list[Node]:
-        """End all that runs on the nodes, and start it again."""
+    def restart(self, cluster: str) -> tuple[list[Node], list[Node]]:
+        """End all that runs on the nodes, and start it again; give those that work, and do not."""
         there = self.members(cluster)
         # Of hosts that are there anyway, also those whose agent has ended.
         nodes = [
@@ -372,13 +372,14 @@ class Manager(Requests):
         try:
             self._say_errors(self.ssh.each(nodes, self.services(cluster).stop))
             working = self._set_up(nodes, self.settings_of(nodes), None)
-            for name in (node.name for node in nodes if node not in working):
+            failed = [node for node in nodes if node not in working]
+            for name in (node.name for node in failed):
                 self._progress(
                     f"{name} stays as it is, and does nothing. `restart` tries again; `mscourse "
                     f"cluster removenode --force {cluster} {name}` ends it."
                 )
             self._tell_nodes(working, master_of(working))
-            return working
+            return working, failed
         except BaseException as error:
             raise_with(unattended(cluster), error)
             raise

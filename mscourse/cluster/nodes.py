@@ -163,8 +163,8 @@ class Provider(Protocol):
         The address; None if there is no firewall of ours that would keep it out.
         """
 
-    def attached_volumes(self, node: Node) -> Sequence[AttachedVolume]:
-        """List the disks of a node beside its own one."""
+    def attach_volumes(self, master: Node, progress: Progress) -> Sequence[AttachedVolume]:
+        """Give a master the volumes of its template that it lacks; list all that it has then."""
 
     def leftovers(self, cluster: str) -> Sequence[str]:
         """List what a cluster has besides machines, also when the last one is gone."""

@@ -55,7 +55,7 @@ def set_up(
     if new_master is not None:
         if new_master in failed:
             raise failed[new_master]
-        for volume in inventory.provider(settings).attached_volumes(new_master):
+        for volume in inventory.provider(settings).attach_volumes(new_master, progress):
             mount_volume(ssh, new_master, volume, settings.cluster_user)
         services.write_orders(new_master, ready[new_master], settings)
         services.start(new_master, ready[new_master], settings)
