@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,47 @@ import cloudpickle
 
 from mscourse.draining import is_draining, working
 from mscourse.errors import DamagedSplitsError
+
+# A search has one function. With more searches than these at once, an engine asks for one again.
+_MOST_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Pickled:
+    """A function that many batches have in common. It may be large, and an engine keeps it.
+
+    Attributes
+    ----------
+    digest : bytes
+        SHA-256 of the content.
+    content : bytes or None
+        The function, pickled; None on the way to an engine that has it already.
+    """
+
+    digest: bytes
+    content: bytes | None
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Pickled:
+        """Pickle a function, also one that only this process has."""
+        content = cloudpickle.dumps(function)
+        return cls(hashlib.sha256(content).digest(), content)
+
+    def without_content(self) -> Pickled:
+        """Name the function only."""
+        return replace(self, content=None)
+
+    def load(self) -> Callable[..., Any] | None:
+        """Give the function, the same one each time; None if it is not here."""
+        function = _kept.get(self.digest)
+        if function is None and self.content is not None:
+            function = _kept[self.digest] = cloudpickle.loads(self.content)
+            for oldest in list(_kept)[:-_MOST_KEPT]:
+                _kept.pop(oldest, None)
+        return function
+
+
+_kept: dict[bytes, Callable[..., Any]] = {}
 
 
 class Parcel(list[tuple[Any, ...]]):
@@ -43,6 +85,7 @@ class BatchReport:
     outcomes : list of (value, failure)
         For each item what the function returned, or else the exception it raised as text. Items
         that were not begun, or whose answer was lost, have none: those at the end of the batch.
+        All of them, if the engine does not have the function.
     elapsed_s : float
         Seconds that the items took together.
     fatal : DamagedSplitsError or None
@@ -59,7 +102,7 @@ class BatchReport:
 
 
 def run_batch(
-    function: bytes,
+    function: Pickled,
     items: Sequence[tuple[Any, ...]],
     is_leaving: Callable[[], bool] = lambda: False,
 ) -> BatchReport:
@@ -68,7 +111,9 @@ def run_batch(
     fatal = None
     start_s = time.perf_counter()
     try:
-        call = _unpickle(function)  # which opens what the function carries
+        call = function.load()  # which opens what the function carries
+        if call is None:
+            return BatchReport([], 0.0)
         for item in items:
             if is_leaving():
                 break
@@ -90,7 +135,7 @@ def _outcome_of(call: Callable[..., Any], item: tuple[Any, ...]) -> tuple[Any, s
         return None, f"{type(error).__name__}: {error}"
 
 
-def run_batch_silently(function: bytes, items: Sequence[tuple[Any, ...]]) -> BatchReport:
+def run_batch_silently(function: Pickled, items: Sequence[tuple[Any, ...]]) -> BatchReport:
     """Do as `run_batch`, and throw away what is printed. Runs on an ipyparallel engine.
 
     Only such an engine can leave: an executor would send what comes back to the same worker.
@@ -124,10 +169,3 @@ def _silence() -> Iterator[None]:
 def _nowhere() -> TextIO:
     """Open the null device. It stays open: a log handler of an evaluation may keep hold of it."""
     return Path(os.devnull).open("w", encoding="utf-8")
-
-
-@functools.lru_cache(maxsize=4)
-def _unpickle(function: bytes) -> Callable[..., Any]:
-    """Unpickle a function once, not for each of its batches."""
-    call: Callable[..., Any] = cloudpickle.loads(function)
-    return call

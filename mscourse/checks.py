@@ -27,8 +27,11 @@ from mscourse.values import is_integer, is_number
 # scikit-learn takes seeds below this.
 _SEEDS_END = 2**32
 
-# To send so much takes longer than many an evaluation.
-_LARGE_BYTES = 1_000_000
+# To send so much with each message takes longer than many an evaluation.
+_LARGE_BYTES_EACH_TIME = 1_000_000
+
+# Sent once, it is still a copy for each engine, and one more for each fit.
+_LARGE_BYTES_ONCE = 20_000_000
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
@@ -293,13 +296,23 @@ def check_count(name: str, value: object) -> None:
         raise ParameterError(f"{name} must be a positive integer, not {value!r}.")
 
 
-def warn_if_large(n_bytes: int) -> None:
-    """Warn if what the evaluations have in common takes longer on its way than many of them."""
-    if n_bytes > _LARGE_BYTES:
+def warn_if_large(n_bytes: int, *, each_time: bool) -> None:
+    """Warn if what the evaluations have in common is large: it is copied, as the data are not.
+
+    Parameters
+    ----------
+    n_bytes : int
+    each_time : bool
+        Whether it travels with each message, and not once to each engine.
+    """
+    if n_bytes > (_LARGE_BYTES_EACH_TIME if each_time else _LARGE_BYTES_ONCE):
+        travel = (
+            "travel with each message to a worker" if each_time else "each engine has a copy of"
+        )
         warnings.warn(
-            f"The estimator and the scorer have {n_bytes / 1e6:.1f} MB, which travel with each "
-            "message to an engine. Is there an array among their parameters? Persist it with the "
-            "splits, or have the estimator read it from a file.",
+            f"The estimator and the scorer have {n_bytes / 1e6:.1f} MB, which {travel}. Is there "
+            "an array among their parameters? Persist it with the splits, or have the estimator "
+            "read it from a file.",
             RuntimeWarning,
             stacklevel=2,
         )

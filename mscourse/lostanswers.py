@@ -39,14 +39,15 @@ class LostAnswers:
         """Take note of work that an engine was sent."""
         self._awaited.setdefault(engine, []).append(future)
 
-    def came(self, future: Any) -> None:
-        """Take note that something has come of it."""
+    def came(self, future: Any) -> Hashable | None:
+        """Take note that something has come of it; give its engine, if that is not known yet."""
         for engine, futures in list(self._awaited.items()):
             if future in futures:
                 futures.remove(future)
                 if not futures:
                     del self._awaited[engine]
-                return
+                return engine
+        return None
 
     def look(self) -> Sequence[Any]:
         """Give the futures that nothing will come of any more, each once."""
@@ -72,7 +73,5 @@ class LostAnswers:
             n_known = has["queue"] + has["tasks"]
             missing += awaited[: max(0, len(awaited) - n_known)]
         lost = [each for each in missing if each in self._suspects]
-        for each in lost:
-            self.came(each)
         self._suspects = missing
         return lost

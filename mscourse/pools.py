@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import ipyparallel as ipp
 from ipyparallel.error import NoEnginesRegistered, RemoteError, TaskAborted
 
-from mscourse.batch import BatchReport, Parcel, run_batch, run_batch_silently
+from mscourse.batch import BatchReport, Parcel, Pickled, run_batch, run_batch_silently
 from mscourse.engines import (
     CONTROLLER_IS_SILENT,
     ControllerWatch,
@@ -58,8 +58,8 @@ class Pool(Protocol):
     def engines(self) -> Sequence[EngineId]:
         """List the engines that can be sent work now."""
 
-    def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
-        """Have an engine call the pickled function with each item."""
+    def send(self, engine: EngineId, function: Pickled, items: Sequence[tuple[Any, ...]]) -> Future:
+        """Have an engine call the function with each item."""
 
     def is_death(self, error: BaseException) -> bool:
         """Whether this exception of a future says that the engine has died."""
@@ -111,6 +111,7 @@ class IPyParallelPool:
         self._views: dict[EngineId, ipp.DirectView] = {}
         self._identities: dict[EngineId, bytes] = {}
         self._retired: set[EngineId] = set()  # no other engine gets their numbers
+        self._known: set[tuple[EngineId, bytes]] = set()  # the functions that engines have
         self._controller = ControllerWatch(client)
         self._lost = LostAnswers(client)
         self._replaced_by_s = 0.0
@@ -126,13 +127,15 @@ class IPyParallelPool:
             if (self._targets is None or engine in self._targets) and engine not in self._retired
         ]
 
-    def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
+    def send(self, engine: EngineId, function: Pickled, items: Sequence[tuple[Any, ...]]) -> Future:
         if engine not in self._views:
             self._views[engine] = self._client[engine]
             self._identities[engine] = self._client._engines[engine].encode()
+        known = (engine, function.digest) in self._known
         future: Future = self._views[engine].apply_async(
-            run_batch_silently, function, Parcel(items)
+            run_batch_silently, function.without_content() if known else function, Parcel(items)
         )
+        self._known.add((engine, function.digest))
         self._lost.sent(engine, future)
         return future
 
@@ -203,7 +206,10 @@ class IPyParallelPool:
 
     def forget(self, future: Any) -> None:
         self._controller.heard()
-        self._lost.came(future)
+        engine = self._lost.came(future)
+        if future.exception() is not None or not future.result().outcomes:
+            # Perhaps it never got the function, or has it no more.
+            self._known = {each for each in self._known if each[0] != engine}
         if self.is_death(future.exception()):
             _late_answers(self._client).update(future.msg_ids)
         with contextlib.suppress(RuntimeError):  # a message without an answer stays
@@ -250,7 +256,7 @@ class ExecutorPool:
     def engines(self) -> Sequence[EngineId]:
         return [] if self._broken else self._places
 
-    def send(self, engine: EngineId, function: bytes, items: Sequence[tuple[Any, ...]]) -> Future:
+    def send(self, engine: EngineId, function: Pickled, items: Sequence[tuple[Any, ...]]) -> Future:
         try:
             return self._executor.submit(run_batch, function, Parcel(items))
         except BrokenExecutor:

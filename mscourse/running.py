@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -115,7 +116,7 @@ class Run:
             self._take_in,
             self._leave_journal,
         )
-        warn_if_large(self._scheduler.n_bytes)
+        warn_if_large(self._scheduler.n_bytes, each_time=isinstance(self._engines, Executor))
         if self._journal is not None:
             self._journal.begin(self.n_total, self.n_splits)
         self._n_done_before = self.n_done

@@ -25,8 +25,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
-
+from mscourse.batch import Pickled
 from mscourse.errors import ClusterError, MSCourseError, NoEnginesError
 from mscourse.pools import EngineId, Future, Pool
 from mscourse.source import Ended, Item, Source
@@ -107,8 +106,7 @@ class Scheduler:
         on_ended: OnEnded,
         on_over: Callable[[], None] = lambda: None,
     ) -> None:
-        self._function = cloudpickle.dumps(function)
-        self.n_bytes = len(self._function)  # which travel with each batch
+        self._function = Pickled.of(function)
         self._source = source
         self._opening = pool
         self._on_ended = on_ended
@@ -131,6 +129,11 @@ class Scheduler:
         self._error: BaseException | None = None
         # A daemon: leaving Python does not wait for a search that nobody waits for.
         self._thread = threading.Thread(target=self._run, name="mscourse-scheduler", daemon=True)
+
+    @property
+    def n_bytes(self) -> int:
+        """How large the function is on its way: to each engine once, to an executor each time."""
+        return len(self._function.content or b"")
 
     def start(self) -> None:
         """Begin to send items; returns at once."""

@@ -22,7 +22,6 @@ def volumes_of(rent: Rent, master: Node) -> tuple[AttachedVolume, ...]:
     return rent.provider.attach_volumes(master, rent.lines.append)
 
 
-
 def test_a_new_volume_is_of_the_master_and_outlives_the_cluster(ec2: FakeEc2) -> None:
     volume = Volume("results", "/data", size_gb=20)
     with Rent(ec2, volumes=(volume,)) as rent:

@@ -11,14 +11,13 @@ from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 
-import cloudpickle
 import numpy as np
 import pytest
 from helpers import wait_until
 from sklearn.svm import SVC
 
 import mscourse
-from mscourse.batch import BatchReport, run_batch
+from mscourse.batch import BatchReport, Pickled, run_batch
 from mscourse.draining import NODE_FOLDER_VARIABLE, busy_engines, drain, is_draining, working
 from mscourse.pools import ExecutorPool, IPyParallelPool
 from mscourse.scheduler import Scheduler
@@ -144,7 +143,7 @@ def test_work_goes_on_where_its_mark_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_a_batch_gives_back_what_it_has_not_begun():
-    function = cloudpickle.dumps(lambda x: 2 * x)
+    function = Pickled.of(lambda x: 2 * x)
     items = [(x,) for x in range(5)]
     n_asked = iter(range(10))
     report = run_batch(function, items, lambda: next(n_asked) >= 2)
@@ -165,7 +164,7 @@ def test_workers_of_an_executor_do_not_leave(tmp_path, monkeypatch):
     with ThreadPoolExecutor(1) as executor:
         pool = ExecutorPool(executor)
         pool.retire(0)
-        assert pool.send(0, cloudpickle.dumps(abs), [(-1,)]).result().outcomes == [(1, None)]
+        assert pool.send(0, Pickled.of(abs), [(-1,)]).result().outcomes == [(1, None)]
         assert list(pool.engines()) == [0]
 
 

@@ -11,12 +11,14 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from contextlib import nullcontext
 from pathlib import Path
 
+import cloudpickle
 import psutil
 import pytest
 from helpers import cluster_processes, wait_until
 from joblib.externals import loky
 
 import mscourse
+from mscourse import batch
 from mscourse import scheduler as module
 from mscourse.batch import BatchReport, Parcel, run_batch
 from mscourse.lostanswers import LostAnswers
@@ -269,6 +271,61 @@ def test_an_abort_waits_for_nothing_and_leaves_the_engines_free(client, tmp_path
     # What was running came to its end; what waited behind it was never begun.
     assert len(list(tmp_path.glob("begun-*"))) <= 2
     assert not outcomes
+
+
+def test_what_batches_have_in_common_is_sent_to_each_engine_once(client, monkeypatch):
+    sizes = sizes_sent(client, monkeypatch)
+    outcomes = run(_Large(), [(x,) for x in range(200)], client)
+    assert outcomes.values_of(200) == list(range(200))
+    assert len(sizes) > 10
+    assert sum(size > _Large.n_bytes for size in sizes) == len(client)
+
+
+def test_an_engine_that_has_forgotten_the_function_is_sent_it_again(client, monkeypatch):
+    sizes = sizes_sent(client, monkeypatch)
+    engine = client[client.ids[0]]
+
+    large = _Large()
+    for _ in range(2):
+        outcomes = Outcomes()
+        scheduler = Scheduler(large, Queue([(x,) for x in range(40)]), pool_for(engine), outcomes)
+        scheduler.start()
+        while not scheduler.is_over and len(outcomes) < 10:
+            time.sleep(0.01)
+        engine.apply_sync(_forget_functions)
+        assert scheduler.wait(30)
+        assert outcomes.values_of(40) == list(range(40))
+    assert sum(size > large.n_bytes for size in sizes) > 2
+
+
+def _forget_functions():
+    batch._kept.clear()
+
+
+class _Large:
+    """A function that carries much."""
+
+    n_bytes = 3_000_000
+
+    def __init__(self):
+        self.content = os.urandom(self.n_bytes)
+
+    def __call__(self, x):
+        time.sleep(0.01)
+        return x
+
+
+def sizes_sent(client, monkeypatch):
+    """Give the list that the sizes of the messages will be in."""
+    sizes = []
+    send = client.send_apply_request
+
+    def note(socket, f, args=None, kwargs=None, **rest):
+        sizes.append(len(cloudpickle.dumps((args, kwargs))))
+        return send(socket, f, args, kwargs, **rest)
+
+    monkeypatch.setattr(client, "send_apply_request", note)
+    return sizes
 
 
 def test_work_that_no_engine_can_unpickle_is_one_error(client):

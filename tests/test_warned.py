@@ -204,8 +204,27 @@ def test_threads_have_their_warnings_and_their_filters_to_themselves():
     assert warnings.filters == before
 
 
-def test_an_estimator_that_carries_data_is_warned_of(splits, client):
-    """It travels with each batch: 20 MB took most of the time of a search."""
-    carrier = LogisticRegression(class_weight={each: np.ones(50_000) for each in range(3)})
-    with pytest.warns(RuntimeWarning, match=r"have 1\.\d MB, which travel with each message"):
-        mscourse.grid_search(carrier, {}, splits, engines=client).abort()
+@pytest.mark.parametrize(
+    ("to", "n_mb", "says"),
+    [
+        ("engines", 1.2, None),
+        ("engines", 24.0, "each engine has a copy of"),
+        ("executor", 0.6, None),
+        ("executor", 1.2, "travel with each message"),
+    ],
+)
+def test_an_estimator_that_carries_data_is_warned_of(splits, client, to, n_mb, says):
+    """It is sent to each engine once; an executor takes it along each time."""
+    carrier = LogisticRegression(
+        class_weight={each: np.ones(int(n_mb * 1e6 / 8 / 3)) for each in range(3)}
+    )
+    with ThreadPoolExecutor(1) as executor, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        engines = client if to == "engines" else executor
+        mscourse.grid_search(carrier, {}, splits, engines=engines).abort()
+    messages = [str(each.message) for each in told if each.category is RuntimeWarning]
+    if says is None:
+        assert not messages
+    else:
+        assert len(messages) == 1
+        assert f"have {n_mb:.1f} MB, which {says}" in messages[0]

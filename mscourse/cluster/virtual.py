@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mscourse.batch import BatchReport
+from mscourse.batch import BatchReport, Pickled
 from mscourse.errors import ParameterError
 from mscourse.pools import EngineId, Future
 from mscourse.scheduler import _LOOK_FOR_ENGINES_S
@@ -279,7 +279,7 @@ class Machine:
         room = self._idle | self._with_one if ahead else self._idle
         return Engines(len(self._all), sorted(room))
 
-    def send(self, engine: EngineId, function: bytes, items: Sequence[Item]) -> Future:
+    def send(self, engine: EngineId, function: Pickled, items: Sequence[Item]) -> Future:
         there = self._all[engine]  # type: ignore[index]  # here, engines are numbers
         first, n, costs = items[0][0], len(items), self._costs
         self._spend((costs.client_s_per_message + n * costs.client_s_per_item) / 2)
