@@ -445,6 +445,30 @@ def test_a_cluster_can_be_used_though_another_provider_refuses(tmp_path, monkeyp
     assert "r1 could not be looked into. there are no credentials" in manager.lines
 
 
+def test_a_dashboard_outlives_a_bad_minute_of_the_network(monkeypatch, capsys):
+    bad_minute = CloudError("no route to the endpoint")
+    answers = iter([[], bad_minute, [], KeyboardInterrupt(), bad_minute])
+
+    class Watched:
+        def report(self, cluster):
+            answer = next(answers)
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        def budget_usd(self, nodes):
+            return None
+
+    monkeypatch.setattr(commands, "manager_of", lambda arguments: Watched())
+    assert main(["cluster", "dashboard", "--every", "0.01", "room"]) == 130
+    printed = capsys.readouterr().out
+    assert printed.count("Ctrl-C ends it") == 3
+    assert "Not known at the moment: no route to the endpoint" in printed
+    # At the beginning it tells that something is set up wrongly.
+    assert main(["cluster", "dashboard", "--every", "0.01", "room"]) == 1
+    assert "no route" in capsys.readouterr().err
+
+
 def test_what_cannot_be_known_is_an_error(tmp_path):
     rented, closed = Rented(), Rented()
     closed.refuses = CloudError("there are no credentials")

@@ -21,7 +21,7 @@ from mscourse.cluster.nodes import MASTER, Node
 from mscourse.cluster.settings import ClusterSettings, Config
 from mscourse.cluster.table import CLUSTER, as_text
 from mscourse.cluster.template import template, write_template
-from mscourse.errors import ClusterError, NodeError, ParameterError
+from mscourse.errors import CloudError, ClusterError, NodeError, ParameterError
 from mscourse.extras import comes_with
 
 
@@ -163,11 +163,18 @@ def dashboard(arguments: argparse.Namespace) -> int:
     manager = manager_of(arguments)
     period_s = arguments.every or manager.config.settings.refresh_interval_s
     clears = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
+    is_first = True
     while True:
-        reports = manager.report(arguments.name)
-        budget_usd = manager.budget_usd([each.node for each in reports])
-        lines = views.dashboard(arguments.name, reports, budget_usd)
+        try:
+            reports = manager.report(arguments.name)
+            budget_usd = manager.budget_usd([each.node for each in reports])
+            lines = views.dashboard(arguments.name, reports, budget_usd)
+        except CloudError as error:
+            if is_first:
+                raise
+            lines = [f"Not known at the moment: {error}"]  # who watches for days meets a bad minute
         print(clears + "\n".join([*lines, f"(every {period_s} s; Ctrl-C ends it)"]), flush=True)
+        is_first = False
         time.sleep(period_s)
 
 

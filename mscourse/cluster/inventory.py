@@ -141,14 +141,16 @@ class Inventory:
         Raises
         ------
         ClusterError
-            If there is none of this name; with those that there are. Or if it is not known.
+            If there is none of this name; with those that there are.
+        CloudError
+            If that is not known, since not all could be asked.
         """
         listed, refusals = self.look(cluster)
         nodes = [node for node in listed if node.state != "terminated"]
         if not nodes:
             unasked = set(refusals) & {_key(each) for each in self.config.templates.values()}
             if unasked:
-                raise ClusterError(
+                raise CloudError(
                     f"No cluster {cluster!r} was found, but not all could be asked.\n"
                     + "\n".join(self.silent())
                 )
