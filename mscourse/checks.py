@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import clone
-from sklearn.metrics import check_scoring, get_scorer
+from sklearn.base import TransformerMixin, clone
+from sklearn.metrics import check_scoring, get_scorer, get_scorer_names
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
@@ -32,6 +33,12 @@ _LARGE_BYTES_EACH_TIME = 1_000_000
 
 # Sent once, it is still a copy for each engine, and one more for each fit.
 _LARGE_BYTES_ONCE = 20_000_000
+
+# Names that are asked about where one is wrong; of a metric, the most probable is often not meant.
+_MOST_METRICS_MEANT = 3
+
+# Fewer letters begin too many names.
+_LEAST_TELLING = 3
 
 Scoring: TypeAlias = str | Callable[..., Any] | Iterable[str] | Mapping[str, Any] | None
 
@@ -75,7 +82,8 @@ def checked_evaluator(
             )
         prefix_cache_bytes = int(prefix_cache_bytes)
     scorer, metrics = checked_scorers(estimator, scoring, rank_by)
-    fit_metadata, score_metadata = _routed_metadata(estimator, scorer, splits)
+    replaced = frozenset(name for params in candidates for name in params)
+    fit_metadata, score_metadata = _routed_metadata(estimator, scorer, splits, replaced)
     return Evaluator(
         estimator,
         splits,
@@ -116,13 +124,21 @@ def _scores_by_predictions(scoring: Scoring) -> bool:
 
 
 def _routed_metadata(
-    estimator: Any, scorer: Callable[..., Any], splits: Splits
+    estimator: Any, scorer: Callable[..., Any], splits: Splits, replaced: frozenset[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Tell which of the persisted metadata each argument of ``fit`` and of the scorer gets."""
     names = splits.metadata_names
     if not names:
         return {}, {}
     if not get_config()["enable_metadata_routing"]:
+        for name in names:
+            if refusal := _refusal(estimator, name, replaced):
+                raise ParameterError(
+                    f"{refusal[0]}, but the splits {splits.name!r} have the metadata {name!r}, and "
+                    f"fit gets all metadata. {refusal[1]} Persist them under a name that fit "
+                    "takes, or not at all; or have them go only to what asks for them: "
+                    "sklearn.set_config(enable_metadata_routing=True)."
+                )
         accepts = "sample_weight" in names and _accepts_sample_weight(scorer)
         return {name: name for name in names}, (
             {"sample_weight": "sample_weight"} if accepts else {}
@@ -139,6 +155,70 @@ def _routed_metadata(
             f"The metadata of the splits ({', '.join(names)}) cannot be routed: {error}"
         ) from error
     return dict(routed.estimator.fit), dict(routed.scorer.score)
+
+
+def _refusal(
+    estimator: Any, name: str, replaced: frozenset[str], *, is_last: bool = True
+) -> tuple[str, str] | None:
+    """Say that a fit without routing takes no such argument, and what it takes; None if it may.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Or a step of a pipeline, perhaps one that does nothing.
+    name : str
+        The argument.
+    replaced : frozenset of str
+        Parameters that the candidates set: what is replaced may take anything.
+    is_last : bool
+        Whether it is fitted by `fit`, and not by `fit_transform`, as a pipeline's first steps are.
+    """
+    says = f"{type(estimator).__name__}.fit takes no {name!r}"
+    if getattr(type(estimator), "fit", None) is Pipeline.fit:
+        if "steps" in replaced:
+            return None
+        steps = dict(estimator.steps)
+        step, _, argument = name.partition("__")
+        if step in steps and argument:
+            inner = f"{step}__"
+            deeper = {each.removeprefix(inner) for each in replaced if each.startswith(inner)}
+            last = estimator.steps[-1][0]
+            return (
+                None
+                if step in replaced
+                else _refusal(steps[step], argument, frozenset(deeper), is_last=step == last)
+            )
+        named = [f"{step}__{argument or name}" for step in reversed(steps)]
+        taken = [each for each in named if not _refusal(estimator, each, replaced)]
+        such = f", such as {taken[0]!r}" if taken else ""
+        meant = _did_you_mean(name, named) if argument else ""
+        return says, f"{meant}It takes what its steps take, by <name of a step>__<argument>{such}."
+    method = getattr(estimator, "fit", None)
+    if method is None or _may_take(method, name):
+        return None
+    other = getattr(type(estimator), "fit_transform", TransformerMixin.fit_transform)
+    if not is_last and other is not TransformerMixin.fit_transform and _may_take(other, name):
+        return None
+    takes = list(inspect.signature(method).parameters)[1:]  # after X, whatever its name is there
+    takes = [each for each in takes if each != "y"]
+    return says, f"{_did_you_mean(name, takes)}It takes {', '.join(takes) or 'none'}."
+
+
+def _may_take(method: Any, name: str) -> bool:
+    """Whether a method may take an argument of that name, as far as its signature tells."""
+    while True:
+        try:
+            parameters = inspect.signature(method, follow_wrapped=False).parameters
+        except (TypeError, ValueError):
+            return True
+        kinds = {each.kind for each in parameters.values()}
+        if name in parameters or inspect.Parameter.VAR_KEYWORD not in kinds:
+            return name in parameters
+        # A decorator may take what the method does not; those of scikit-learn pass all on to it.
+        module = getattr(method, "__globals__", {}).get("__name__", "")
+        if not hasattr(method, "__wrapped__") or module.partition(".")[0] != "sklearn":
+            return True
+        method = method.__wrapped__
 
 
 def _accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
@@ -163,21 +243,53 @@ def checked_scorers(
     if rank_by is not None and not isinstance(rank_by, str):
         raise ParameterError(f"rank_by must be the name of a metric, not {rank_by!r}.")
     if scoring is None or isinstance(scoring, str):
-        names = [SINGLE_METRIC]
-    elif callable(scoring):
+        _check_metrics([scoring])
+        if rank_by not in (None, SINGLE_METRIC, scoring):
+            only = "estimator.score" if scoring is None else repr(scoring)
+            raise ParameterError(
+                f"rank_by is {rank_by!r}, but {only} is the only metric, and then no rank_by is "
+                f"needed. Leave it out, or give scoring a list of metrics with {rank_by!r} in it."
+            )
+        return _scorer(estimator, scoring), (SINGLE_METRIC,)
+    if callable(scoring):
         return _scorer(estimator, scoring), (rank_by or SINGLE_METRIC,)
-    elif not isinstance(scoring, Iterable):
+    if not isinstance(scoring, Iterable):
         raise ParameterError(
             "scoring must be a metric, a list or dict of metrics, or None to use estimator.score, "
             f"not {scoring!r}."
         )
-    else:
-        scoring = dict(scoring) if isinstance(scoring, Mapping) else list(scoring)
-        names = list(scoring)
+    if isinstance(scoring, set | frozenset):
+        scoring = sorted(scoring, key=str)  # its own order differs from process to process
+        if rank_by is None and len(scoring) > 1:
+            raise ParameterError(
+                f"scoring is a set, of {', '.join(map(repr, scoring))}, and none of a set comes "
+                "first. Give a list of them, whose first one ranks, or name rank_by."
+            )
+    scoring = dict(scoring) if isinstance(scoring, Mapping) else list(scoring)
+    _check_metrics(scoring.values() if isinstance(scoring, dict) else scoring)
+    names = list(scoring)
     scorer = _scorer(estimator, scoring)
     if rank_by is not None and rank_by not in names:
         raise ParameterError(f"rank_by must be one of {', '.join(names)}; it is {rank_by!r}.")
     return scorer, tuple(dict.fromkeys([rank_by or names[0], *names]))
+
+
+def _check_metrics(metrics: Iterable[Any]) -> None:
+    """Refuse a name that is none of a metric; scikit-learn would list all sixty, or none."""
+    known = get_scorer_names()
+    wrong = {}
+    for metric in metrics:
+        if isinstance(metric, str) and metric not in known:
+            try:
+                get_scorer(metric)  # which knows those that are deprecated, too
+            except ValueError:
+                meant = _did_you_mean(metric, known, _MOST_METRICS_MEANT)
+                wrong[metric] = f"{metric!r} is no metric of scikit-learn. {meant}"
+    if wrong:
+        raise ParameterError(
+            f"scoring: {''.join(wrong.values())}sklearn.metrics.get_scorer_names() lists them; "
+            "a callable will do, too."
+        )
 
 
 def _scorer(estimator: Any, scoring: Any) -> Callable[..., Any]:
@@ -244,12 +356,31 @@ def check_parameter_names(estimator: Any, candidates: Iterable[Mapping[str, Any]
             and not _is_replaced(name, names)
             and not _takes(estimator, name, candidates)
         ):
-            similar = difflib.get_close_matches(name, known, n=1)
             raise ParameterError(
                 f"{type(estimator).__name__} has no parameter {name!r}. "
-                + (f"Did you mean {similar[0]!r}? " if similar else "")
-                + f"It has: {', '.join(sorted(known))}."
+                f"{_did_you_mean(name, known)}It has: {', '.join(sorted(known))}."
             )
+
+
+def _did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """Ask for the nearest names, in a sentence before another; with none, say nothing.
+
+    First come names that differ by case only, then those of a step of a pipeline, then those in
+    which a word begins like this.
+    """
+    by_fold = {each.casefold(): each for each in known}
+    folded = name.casefold()
+    is_telling = len(folded) >= _LEAST_TELLING
+    found = (
+        [each for each in by_fold if each == folded]
+        or [each for each in by_fold if each.endswith(f"__{folded}")]
+        or sorted((each for each in by_fold if f"_{folded}" in f"_{each}" and is_telling), key=len)
+        or difflib.get_close_matches(folded, by_fold, n=most)
+    )[:most]
+    shown = [repr(by_fold[each]) for each in found]
+    if len(shown) > 1:
+        shown = [", ".join(shown[:-1]), shown[-1]]
+    return f"Did you mean {' or '.join(shown)}? " if shown else ""
 
 
 def _is_replaced(name: str, names: Iterable[str]) -> bool:

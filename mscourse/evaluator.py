@@ -220,8 +220,8 @@ class Evaluator:
             elif not isinstance(score, numbers.Number):
                 raise TypeError(f"scoring must give a number, not {name}={score!r}.")
         first = self.metrics[0]
-        if first == SINGLE_METRIC and by_name:  # a callable names them only now
-            first = next(iter(by_name))
+        if first == SINGLE_METRIC and first not in by_name and by_name:
+            first = next(iter(by_name))  # a callable names them only now
         if first not in by_name:
             raise TypeError(f"scoring gives {', '.join(by_name)}, but not {first!r} to rank by.")
         names = dict.fromkeys([first, *by_name])
@@ -244,7 +244,7 @@ class _Work:
         self.failures: dict[str, str] = {}  # of several metrics, those that raised: tracebacks
 
     def do(self, params: Params, prefix: Prefix) -> None:
-        if prefix:
+        if prefix and not prefixes.draws(prefix):
             try:
                 self._fit_and_score(self._evaluator.unfitted(params), prefix)
                 if not self.failures:

@@ -158,7 +158,7 @@ class HalvingSearch(Search):
             The same keys and types as of `Search.results`, and ``iter`` and ``n_resources``: the
             highest rung that the candidate has completed, 0 for the bottom, and its resource. The
             scores are from there. The ranks put the higher rung first, and go by score only within
-            a rung.
+            a rung; a candidate without a mean comes last.
         """
         done = self._log.columns()
         highest = list(self._highest_rungs(done))
@@ -170,7 +170,7 @@ class HalvingSearch(Search):
         rungs = [rung for _, rung, _ in highest]
         for metric in done.test_scores:
             keys = [
-                (-rung, results.nan_last(-mean))
+                (math.isnan(mean), -rung, results.nan_last(-mean))
                 for rung, mean in zip(rungs, table[f"mean_test_{metric}"].tolist(), strict=True)
             ]
             ranked = sorted(keys)

@@ -71,7 +71,7 @@ class Journal:
         self._offsets: dict[bytes, dict[tuple[int, int], int]] = {}
         self._latest: tuple[Params | None, str] = (None, "")
         failed: set[tuple[bytes, int, int]] = set()
-        for offset, entry in entries(file, self.content):
+        for offset, entry in entries(file, self.content, path):
             key = key_of(entry.params)
             place = entry.split, entry.outcome.n_train
             known = self._offsets.setdefault(key, {})
@@ -290,7 +290,7 @@ def _lock(file: io.BufferedRandom, path: Path) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         content = Content()
-        for _ in entries(file, content):
+        for _ in entries(file, content, path):
             pass
         who = "another search"
         if content.sessions:

@@ -107,16 +107,28 @@ def checked_path(path: object) -> Path:
     return Path(path)
 
 
-def entries(file: IO[bytes], content: Content) -> Iterator[tuple[int, Entry]]:
+def entries(
+    file: IO[bytes], content: Content, path: Path | None = None
+) -> Iterator[tuple[int, Entry]]:
     """Read the evaluations of a journal, each with its place in the file.
 
     What is not an evaluation, and what cannot be read, is noted in ``content``.
+
+    Parameters
+    ----------
+    file : binary file
+        The journal, open for reading.
+    content : Content
+        Takes what else stands in it.
+    path : pathlib.Path, optional
+        What an error calls it, if the file was opened by its descriptor and so has no name.
 
     Raises
     ------
     JournalError
         If this is no journal, or one of a newer version of the package.
     """
+    name = file.name if path is None else path
     file.seek(0)
     offset = number = 0
     is_longer = False  # in the middle of a line that is too long
@@ -126,8 +138,7 @@ def entries(file: IO[bytes], content: Content) -> Iterator[tuple[int, Entry]]:
         was_longer, is_longer = is_longer, not line.endswith(b"\n")
         if start == 0 and not _may_begin(line):
             raise JournalError(
-                f"{file.name} is no journal of this package, and is left as it is. Name another "
-                "file."
+                f"{name} is no journal of this package, and is left as it is. Name another file."
             )
         if is_longer and len(line) < LONGEST_LINE_BYTES:
             content.n_torn_bytes += len(line)
@@ -142,7 +153,7 @@ def entries(file: IO[bytes], content: Content) -> Iterator[tuple[int, Entry]]:
             if parsed is None:
                 raise ValueError
             if "format" in parsed:
-                _note_work(parsed, content, file.name)
+                _note_work(parsed, content, name)
             elif "session" in parsed:
                 content.sessions.append(_session(parsed["session"]))
             else:
@@ -159,7 +170,7 @@ def _may_begin(line: bytes) -> bool:
     return line.startswith(_BEGINNING) or _CHECKSUM in line
 
 
-def _note_work(parsed: Mapping[str, Any], content: Content, name: str) -> None:
+def _note_work(parsed: Mapping[str, Any], content: Content, name: str | Path) -> None:
     if parsed["format"] != FORMAT or not isinstance(parsed["work"], dict):
         raise ValueError
     version = parsed["format_version"]

@@ -250,7 +250,10 @@ class Log:
 
 
 class Records(Sequence[Evaluation]):
-    """The evaluations that were done at some moment: a list whose elements are made when read."""
+    """The evaluations that were done at some moment: a list whose elements are made when read.
+
+    Copied or pickled, it is a plain list.
+    """
 
     def __init__(self, log: Log, rows: range) -> None:
         self._log = log
@@ -275,6 +278,10 @@ class Records(Sequence[Evaluation]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} evaluations>"
+
+    def __reduce__(self) -> tuple[type[list[Evaluation]], tuple[list[Evaluation]]]:
+        # The log has a lock, and more than these.
+        return list, (list(self),)
 
 
 def _copied(column: array[Any]) -> NDArray[Any]:

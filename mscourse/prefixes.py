@@ -14,6 +14,7 @@ evaluations that share one follow each other.
 from __future__ import annotations
 
 import functools
+import random
 import secrets
 import sys
 import threading
@@ -23,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import cloudpickle
 import numpy as np
 from scipy import sparse
 from sklearn.pipeline import Pipeline
@@ -224,6 +226,11 @@ def fitted(
         Names the train set: the dataset's token, the split, and the number of rows.
     pipeline : Pipeline
         Unfitted. Its first steps are fitted, or replaced by fitted ones.
+
+    Raises
+    ------
+    DrawsError
+        If a fitted step has a random generator: what it gives depends on how often it was asked.
     """
     _janitor.hold()
     known = _latest.levels
@@ -239,6 +246,9 @@ def fitted(
             head = Pipeline(pipeline.steps[from_depth:depth])
             reseed(budget.seed, _PREFIX, place[1], key[1])
             fit_data = head.fit_transform(X) if y_train is None else head.fit_transform(X, y_train)
+            if _holds_generator(head):
+                _drawing.add(key)
+                raise DrawsError
             if _shares_memory(fit_data, X):
                 n_own = min(n_own, i)
             level = _Level(place, depth, key, head, _read_only(fit_data), {})
@@ -250,6 +260,49 @@ def fitted(
     is_kept = sum(level.n_bytes for level in levels) <= budget_bytes
     _latest.levels = levels[:n_own] if is_kept else []
     return Shared(tuple(levels), budget_bytes if is_kept else 0)
+
+
+class DrawsError(Exception):
+    """These steps cannot be shared; see `draws`."""
+
+
+_drawing: set[Key] = set()
+
+
+def draws(prefix: Prefix) -> bool:
+    """Whether steps of a prefix were found to have a random generator, so that none is shared."""
+    return any(key in _drawing for _, key in prefix)
+
+
+def _holds_generator(fitted_steps: Pipeline) -> bool:
+    finder = _GeneratorFinder()
+    try:
+        finder.dump(fitted_steps)
+    except Exception:  # noqa: BLE001  # whatever cannot be looked into may have one
+        return True
+    return finder.has_found
+
+
+class _GeneratorFinder(cloudpickle.Pickler):  # type: ignore[misc]  # it is not typed
+    """Looks at all that an object consists of, and writes nothing."""
+
+    _KINDS = (np.random.RandomState, np.random.Generator, np.random.BitGenerator, random.Random)
+
+    def __init__(self) -> None:
+        super().__init__(_Nowhere(), protocol=5, buffer_callback=lambda _: None)
+        self.has_found = False
+
+    def persistent_id(self, obj: Any) -> None:
+        # The global generators are seeded for each evaluation.
+        if isinstance(obj, self._KINDS) and obj not in (np.random.mtrand._rand, random._inst):
+            self.has_found = True
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 @functools.cache

@@ -77,11 +77,13 @@ def checked_parameter(
         raise ParameterError(
             f"{resource!r} is the resource, so that the search sets it; take it out of param_grid."
         )
+    # Some take a parameter that they do not list, and then perhaps no other value than an integer.
+    tried = 1 if max_resources is None else max_resources
     try:
-        check_parameter_names(estimator, [{resource: None}])
+        check_parameter_names(estimator, [{resource: tried}])
     except ParameterError as error:
         raise ParameterError(f"resource must be {N_SAMPLES!r} or a parameter. {error}") from error
-    value = estimator.get_params()[resource]
+    value = estimator.get_params().get(resource)  # of one that is not listed, nobody knows it
     if value is not None and not is_integer(value):
         raise ParameterError(
             f"resource must be {N_SAMPLES!r} or a parameter that is an integer, such as "

@@ -281,7 +281,8 @@ def html_report(headline: str, fraction: float, ranking: Ranking, errors: Sequen
 
     def row(number: str, score: CandidateScore) -> str:
         cells = [number, str(score.validation), *([str(score.train or "")] * has_train)]
-        cells.append(f"{score.n_done} of {score.n_splits}{_html_rung(score)}")
+        failed = f", {score.n_failed} failed" if score.n_failed else ""
+        cells.append(f"{score.n_done} of {score.n_splits}{_html_rung(score)}{failed}")
         params = html.escape(str(plain(score.params)))
         return (
             f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}"

@@ -52,12 +52,11 @@ def described_work(evaluator: Evaluator, random_state: int | None) -> dict[str, 
 
 
 def _described_data(splits: Splits) -> dict[str, Any]:
-    """Describe what is in the files, not where they are: persisted again they are the same."""
-    stored = [splits.layout, splits.ranges, sorted(splits.checksums().items())]
+    stored = json.dumps(splits.description(), sort_keys=True)
     return {
         "samples": splits.n_samples,
         "splits": len(splits),
-        "sha256": hashlib.sha256(json.dumps(stored).encode()).hexdigest()[:16],
+        "sha256": hashlib.sha256(stored.encode()).hexdigest()[:16],
     }
 
 

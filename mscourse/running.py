@@ -196,9 +196,9 @@ class Run:
         Warns
         -----
         RuntimeWarning
-            While there is no engine; and at the end if evaluations have warned, a line for each
-            different warning. What the filters of this process ignored at the launch is not told,
-            and what they made an error of was one there.
+            While there is no engine; and at the end if all evaluations have failed, or some have
+            warned, a line for each different message. What the filters of this process ignored at
+            the launch is not told, and what they made an error of was one there.
         """
         if timeout_s is not None:
             check_seconds("timeout_s", timeout_s)
@@ -228,8 +228,10 @@ class Run:
             )
         lines = self._callback_notes()
         if over:
-            warned = results.grouped_warnings(self._log)
-            lines += [f"Of {self.n_done} evaluations {each}" for each in warned]
+            # A few that fail are no news: the report tells. If all do, nothing is as it should be.
+            told = results.grouped_errors(self._log) if self.n_failed == self.n_done else []
+            told += results.grouped_warnings(self._log)
+            lines += [f"Of {self.n_done} evaluations {each}" for each in told]
         for line in lines:
             warnings.warn(line, RuntimeWarning, stacklevel=2)
         return over and not self._aborted
@@ -269,7 +271,7 @@ class Run:
             As from `wait`, which raises the same errors.
         """
         check_seconds("period_s", period_s)
-        if get_ipython() is None:
+        if not _is_in_notebook():
             return self.wait()
         from IPython.display import display
 
@@ -391,7 +393,7 @@ class Run:
             if self._on_evaluation is not None:
                 try:
                     self._on_evaluation(self._log.record(row))
-                except Exception as error:  # noqa: BLE001  # somebody else's; the search goes on
+                except BaseException as error:  # noqa: BLE001  # somebody else's: this goes on
                     self._callback_errors[f"{type(error).__name__}: {error}"] += 1
         if self._first_error is not None:
             self._aborted = True
@@ -440,8 +442,11 @@ class Run:
 
 
 def _somebody_is_watching() -> bool:
-    shell = get_ipython()
-    return sys.stderr.isatty() or (shell is not None and hasattr(shell, "kernel"))
+    return sys.stderr.isatty() or _is_in_notebook()
+
+
+def _is_in_notebook() -> bool:
+    return hasattr(get_ipython(), "kernel")  # IPython in a terminal has none
 
 
 def _bar(n_total: int, *, show: bool) -> Any:

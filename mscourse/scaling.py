@@ -8,7 +8,7 @@ seems to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,11 +67,11 @@ class PowerLaw:
     coefficient: float
     exponent: float
     exponent_error: float
-    _mean_log_n: float
-    _mean_log_value: float
-    _log_value_error: float
-    _residual: float
-    _degrees_of_freedom: int
+    _mean_log_n: float = field(repr=False)
+    _mean_log_value: float = field(repr=False)
+    _log_value_error: float = field(repr=False)
+    _residual: float = field(repr=False)
+    _degrees_of_freedom: int = field(repr=False)
 
     @classmethod
     def fit(cls, n: ArrayLike, values: ArrayLike) -> PowerLaw:
@@ -134,6 +134,8 @@ class ScoreLaw:
     ----------
     limit : float
         The score with any amount of data, if the law holds that far.
+    factor : float
+        How far below the limit the score is at n = 1.
     exponent : float
         How fast the score approaches it.
     """
@@ -141,7 +143,8 @@ class ScoreLaw:
     limit: float
     factor: float
     exponent: float
-    _draws: Floats  # shape (3, n_draws): limit, factor and exponent of other curves that fit too
+    # Limit, factor and exponent of other curves that fit too, shape (3, n_draws).
+    _draws: Floats = field(repr=False)
 
     @classmethod
     def fit(cls, n: ArrayLike, scores: ArrayLike, *, random_state: int = 0) -> ScoreLaw:
@@ -202,6 +205,10 @@ class ScoreLaw:
         low, high = np.quantile(factor * (n_now**-exponent - n**-exponent), _INTERVAL)
         value = float(self(n) - self(n_now))
         return Prediction(value, min(value, float(low)), max(value, float(high)))
+
+    def __str__(self) -> str:
+        sign = "+" if self.factor < 0 else "-"  # a score may fall
+        return f"{self.limit:.4g} {sign} {abs(self.factor):.4g} * n ** -{self.exponent:.2f}"
 
 
 @dataclass(frozen=True)

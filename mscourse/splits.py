@@ -75,6 +75,7 @@ class Splits:
         self.ranges = manifest.ranges
         self.token = manifest.token
         self.metadata_names = manifest.metadata
+        self._facts = manifest.data
         self._files = files = manifest.files
         self._temporary = temporary
         try:
@@ -150,9 +151,22 @@ class Splits:
         for file in self._files.values():
             file.check_unchanged()
 
-    def checksums(self) -> dict[str, str]:
-        """Give the SHA-256 of each file, by what it holds, as it was written."""
-        return {part: file.sha256 for part, file in self._files.items()}
+    def description(self) -> dict[str, Any]:
+        """Tell what is stored, not where: the same data say the same when they are persisted again.
+
+        Returns
+        -------
+        dict
+            Of what JSON knows: the rows of each split, what each file holds, by its SHA-256, and
+            what the files do not tell, such as the names of columns.
+        """
+        return {
+            "layout": self.layout,
+            "ranges": self.ranges,
+            "sha256": {part: file.sha256 for part, file in self._files.items()},
+            "data": self._facts,
+            "metadata": self.metadata_names,
+        }
 
     @property
     def n_bytes(self) -> int:

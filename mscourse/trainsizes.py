@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mscourse.errors import ParameterError
 from mscourse.splits import Splits
+
+# Of classes, splits, and groups of splits that lack the same, so many are named in a line.
+_MOST_LISTED = 5
+_MOST_GROUPS = 3
 
 
 def checked_sizes(train_sizes: ArrayLike, n_most: int) -> NDArray[np.int64]:
@@ -53,24 +57,32 @@ def spread(n: int) -> list[int]:
 
 
 def missing_classes(splits: Splits, train_sizes: NDArray[np.int64]) -> list[str]:
-    """Tell which sizes leave out a class, and where: a line for each."""
+    """Tell which sizes leave out a class, and in which splits: a line for each."""
     _, y = splits.open_arrays("r")  # X may be long to read, and does not matter
     if y is None or y.ndim != 1:
         return []
     all_classes = [np.unique(y[split.range.train]) for split in splits]
     lines = []
     for size in train_sizes.tolist():
-        missing: dict[Any, None] = {}
-        lacking = []
+        splits_of: dict[tuple[object, ...], list[int]] = {}  # by what they lack
         for split, there_are in zip(splits, all_classes, strict=True):
             absent = np.setdiff1d(there_are, y[split.range.train][:size])
             if len(absent):
-                missing |= dict.fromkeys(absent.tolist())
-                lacking.append(split.index)
-        if lacking:
-            classes = ", ".join(map(str, sorted(missing)))
-            lines.append(
-                f"{size} rows have no sample of class {classes} in split "
-                + ", ".join(map(str, lacking))
-            )
+                splits_of.setdefault(tuple(absent.tolist()), []).append(split.index)
+        if splits_of:
+            groups = list(splits_of.items())
+            told = [
+                f"of class {_listed(classes)} in split {_listed(lacking)}"
+                for classes, lacking in groups[:_MOST_GROUPS]
+            ]
+            if others := [lacking for _, lacking in groups[_MOST_GROUPS:]]:
+                lacking = sorted(itertools.chain(*others))
+                told.append(f"of others in split {_listed(lacking)}")
+            lines.append(f"{size} rows have no sample {'; '.join(told)}")
     return lines
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Name the first few, and count the others."""
+    n_more = len(values) - _MOST_LISTED
+    return ", ".join(map(str, values[:_MOST_LISTED])) + (f" and {n_more} more" * (n_more > 0))

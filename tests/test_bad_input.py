@@ -5,9 +5,11 @@ What other tests say of their own functions is not repeated here.
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from helpers import cluster_processes, files_below
 from scipy import sparse
 from scipy.stats import uniform
 from sklearn.base import ClassifierMixin
+from sklearn.decomposition import PCA
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -28,6 +32,9 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import mscourse
@@ -293,7 +300,23 @@ OF_CANDIDATES = [
     ({"random_state": 2**32}, "random_state"),
     ({"error_score": None}, "error_score must be a number or 'raise'"),
     ({"error_score": True}, "error_score must be a number or 'raise'"),
-    ({"rank_by": "f1"}, "rank_by must be one of"),
+    ({"rank_by": "f1"}, "'f1', but estimator.score is the only metric, .* no rank_by is needed"),
+    ({"scoring": "f1", "rank_by": "recall"}, "'recall', but 'f1' is the only .* is needed"),
+    ({"scoring": ["f1"], "rank_by": "recall"}, "rank_by must be one of f1; it is 'recall'"),
+    (
+        {"scoring": "acuracy"},
+        r"^scoring: 'acuracy' is no .* mean 'accuracy'.* sklearn\.metrics\.get_scorer_names\(\)",
+    ),
+    ({"scoring": "ACCURACY"}, "^scoring: 'ACCURACY' is no metric .* Did you mean 'accuracy'"),
+    ({"scoring": ["f1", "acc"]}, "^scoring: 'acc' is no metric .* Did you mean 'accuracy'.* or "),
+    (
+        {"scoring": {"a": "f1_makro"}},
+        "^scoring: 'f1_makro' is no metric .* Did you mean 'f1_macro'",
+    ),
+    ({"scoring": ["acuracy", "f11"]}, "'acuracy' .* mean 'accuracy'.* 'f11' .* mean 'f1'"),
+    ({"scoring": "zzz"}, r"^scoring: 'zzz' is no metric of scikit-learn\. sklearn"),
+    ({"scoring": {"accuracy", "neg_log_loss"}}, "scoring is a set.* Give a list .* or name rank_"),
+    ({"scoring": frozenset({"accuracy", "f1"})}, "scoring is a set"),
 ]
 OF_PREFIXES = [
     ({"prefix_cache_bytes": -1}, "prefix_cache_bytes must be"),
@@ -321,6 +344,9 @@ def refused(function: Any, given: dict[str, Any], says: str) -> None:
         ({"param_grid": []}, "param_grid has 0 candidates"),
         ({"param_grid": {1: [2]}}, "1 is no name of a parameter: it is of type int"),
         ({"param_grid": {None: [2]}}, "None is no name of a parameter"),
+        ({"param_grid": {"c": [1]}}, "SVC has no parameter 'c'. Did you mean 'C'?"),
+        ({"estimator": make_pipeline(StandardScaler(), SVC()), "param_grid": {"svc__c": [1]}},
+         "Did you mean 'svc__C'"),
         ({"param_grid": {1: [2], "C": [1]}}, "not a grid"),
         ({"param_grid": {"C": {1, 2}}}, "not a grid"),
         ({"param_grid": {"C": (c for c in [1])}}, "not a grid"),
@@ -443,6 +469,110 @@ def test_learning_curves_that_cannot_be(splits, arguments, says):
 def test_validation_curves_that_cannot_be(splits, arguments, says):
     given = {"estimator": SVC(), "splits": splits, "param_name": "C", "param_range": [1]}
     refused(mscourse.validation_curve, given | arguments, says)
+
+
+class TakesAnything(SVC):
+    """Takes whatever it is given, and uses none of it."""
+
+    def fit(self, X: Any, y: Any, **metadata: Any) -> TakesAnything:
+        return super().fit(X, y)
+
+
+def adds_weights(method: Any) -> Any:
+    """Let a method take weights, of which its signature does not tell."""
+
+    @functools.wraps(method)
+    def taking(*args: Any, sample_weight: Any = None, **given: Any) -> Any:
+        return method(*args, **given)
+
+    @functools.wraps(taking)
+    def outer(*args: Any, **given: Any) -> Any:
+        return taking(*args, **given)
+
+    return outer
+
+
+class Decorated(KNeighborsClassifier):
+    fit = adds_weights(KNeighborsClassifier.fit)
+
+
+class Hidden(KNeighborsClassifier):
+    """Nobody can tell what it takes."""
+
+    fit = adds_weights(KNeighborsClassifier.fit)
+    fit.__signature__ = "unknown"
+
+
+KNN_PIPELINE = make_pipeline(StandardScaler(), KNeighborsClassifier())
+
+
+def with_metadata(folder: Path, name: str) -> mscourse.Splits:
+    metadata = {name: np.ones(N)}
+    return mscourse.persist_cv_splits(X, Y, folder=folder, name="m", cv=3, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name", "says"),
+    [
+        (KNeighborsClassifier(), "sample_weight",
+         r"KNeighborsClassifier\.fit takes no 'sample_weight'.* splits 'm'.* takes none.*_routing"),
+        (SVC(), "colour", r"SVC\.fit takes no 'colour'"),
+        (SVC(), "sample_wieght", "Did you mean 'sample_weight'?"),
+        (make_pipeline(StandardScaler(), SVC()), "sample_weight",
+         "Pipeline.fit takes no 'sample_weight'.* such as 'svc__sample_weight'"),
+        (make_pipeline(StandardScaler(), SVC()), "svm__sample_weight",
+         "Pipeline.fit takes no 'svm__sample_weight'.* Did you mean 'svc__sample_weight'?"),
+        (KNN_PIPELINE, "sample_weight", "Pipeline.fit takes no 'sample_weight'"),
+        (KNN_PIPELINE, "kneighborsclassifier__sample_weight",
+         r"KNeighborsClassifier\.fit takes no 'sample_weight'"),
+        (make_pipeline(PCA(), SVC()), "pca__sample_weight", r"PCA\.fit takes no 'sample_weight'"),
+        (Pipeline([("inner", KNN_PIPELINE)]), "inner__sample_weight",
+         "Pipeline.fit takes no 'sample_weight'"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("_nothing_starts")
+def test_metadata_that_fit_does_not_take(tmp_path_factory, estimator, name, says):
+    splits = with_metadata(tmp_path_factory.mktemp("m"), name)
+    for launch, given in (
+        (mscourse.grid_search, {"param_grid": {}}),
+        (mscourse.random_search, {"param_distributions": {"C": [1]}, "n_iter": 1}),
+        (mscourse.halving_search, {"param_grid": {}}),
+        (mscourse.learning_curve, {"train_sizes": [1.0]}),
+    ):
+        if "param_distributions" in given:
+            params = estimator.get_params()
+            free = next(each for each in params if each.endswith(("C", "n_neighbors")))
+            given = given | {"param_distributions": {free: [1]}}
+        refused(launch, {"estimator": estimator, "splits": splits} | given, says)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "name", "param_grid"),
+    [
+        (SVC(), "sample_weight", {}),
+        (TakesAnything(), "colour", {}),
+        (Decorated(), "sample_weight", {}),
+        (Hidden(), "sample_weight", {}),
+        (sklearn.model_selection.GridSearchCV(SVC(), {}, cv=2), "sample_weight", {}),
+        (make_pipeline(StandardScaler(), SVC()), "svc__sample_weight", {}),
+        (make_pipeline(StandardScaler(), SVC()), "standardscaler__sample_weight", {}),
+        (Pipeline([("inner", make_pipeline(SVC()))]), "inner__svc__sample_weight", {}),
+        # What takes none may give its place to one that does.
+        (Pipeline([("of", KNeighborsClassifier())]), "of__sample_weight", {"of": [SVC()]}),
+        (Pipeline([("of", "passthrough"), ("svc", SVC())]), "of__sample_weight",
+         {"of": [StandardScaler()]}),
+        (Pipeline([("in", Pipeline([("of", PCA())]))]), "in__of__sample_weight",
+         {"in__of": [SVC()]}),
+        (Pipeline([("of", KNeighborsClassifier())]), "other__sample_weight",
+         {"steps": [[("other", SVC())]]}),
+    ],
+)  # fmt: skip
+def test_metadata_that_fit_may_take(tmp_path, estimator, name, param_grid):
+    splits = with_metadata(tmp_path, name)
+    with ThreadPoolExecutor(1) as threads:
+        search = mscourse.grid_search(estimator, param_grid, splits, engines=threads)
+        assert search.wait(60)
+    assert search.n_failed == 0, repr(search)
 
 
 # -- scikit-learn's own searches -------------------------------------------------------------------

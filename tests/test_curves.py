@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import mscourse
 from mscourse.engines import ask_engines
-from mscourse.trainsizes import checked_sizes, spread
+from mscourse.trainsizes import checked_sizes, missing_classes, spread
 
 PATIENCE_S = 120
 FRACTIONS = [0.1, 0.29, 0.6, 1.0]
@@ -312,6 +312,37 @@ def test_bad_input_is_refused_before_anything_runs(digits_splits, arguments, say
         mscourse.learning_curve(SVC(), digits_splits, **arguments)
     with pytest.raises(mscourse.ParameterError, match="persist_cv_splits"):
         mscourse.learning_curve(SVC(), [([0], [1])], train_sizes=[1])
+
+
+def lacking(folder, y, first_rows):
+    """Persist a split for each list of rows, whose train set begins with these."""
+    rows = np.arange(len(y) - 1)
+    cv = [(np.r_[first, np.setdiff1d(rows, first)], [len(y) - 1]) for first in first_rows]
+    return mscourse.persist_cv_splits(y[:, None], y, cv=cv, folder=folder, name="lacking")
+
+
+def test_classes_are_named_with_the_splits_that_lack_them(tmp_path):
+    y = np.tile([0, 1, 2], 5)
+    splits = lacking(tmp_path, y, [[0, 1], [0, 2], [3, 4], [1, 2], [0, 3]])
+    of_one, of_two = missing_classes(splits, np.array([1, 2, 14]))
+    assert of_one == (
+        "1 rows have no sample of class 1, 2 in split 0, 1, 2, 4; of class 0, 2 in split 3"
+    )
+    assert of_two == (
+        "2 rows have no sample of class 2 in split 0, 2; of class 1 in split 1; of class 0 in "
+        "split 3; of others in split 4"
+    )
+
+
+def test_many_splits_and_classes_that_are_missing_do_not_fill_the_report(tmp_path):
+    y = np.tile(np.arange(30), 3)
+    splits = lacking(tmp_path, y, [[0]] * 8 + [[i] for i in range(1, 20)])
+    (line,) = missing_classes(splits, np.array([1, 89]))
+    assert line == (
+        "1 rows have no sample of class 1, 2, 3, 4, 5 and 24 more in split 0, 1, 2, 3, 4 and 3 "
+        "more; of class 0, 2, 3, 4, 5 and 24 more in split 8; of class 0, 1, 3, 4, 5 and 24 more "
+        "in split 9; of others in split 10, 11, 12, 13, 14 and 12 more"
+    )
 
 
 def test_a_validation_curve_gives_the_scores_of_scikit_learn(digits, block_splits, client):

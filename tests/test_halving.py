@@ -564,7 +564,8 @@ def test_a_candidate_that_fails_goes_no_further(iris_splits, client):
 
 def test_if_all_fail_it_ends_and_says_why(iris_splits, client):
     search = climb(iris_splits, client, estimator=Climber(fails_from=0))
-    assert search.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="Of 27 evaluations 27 failed"):
+        assert search.wait(PATIENCE_S)
     assert search.progress == 1
     assert search.n_total == search.n_failed == 27
     with pytest.raises(mscourse.MSCourseError, match=r"(?s)no evaluation.*too many steps"):
@@ -635,6 +636,32 @@ def test_an_engine_killed_in_the_middle_loses_nothing(iris_splits):
     frame = search.to_frame()
     assert not frame.duplicated(["candidate", "split", "iter"]).any()
     assert len(frame) == 3 * sum(len(rung.scores) for rung in search.rungs())
+
+
+class Aliased(Climber):
+    """Takes its steps under another name too, which it does not list, as some libraries do."""
+
+    def set_params(self, **params):
+        if "rounds" in params:
+            params["steps"] = params.pop("rounds")
+        return super().set_params(**params)
+
+
+class AliasedInteger(Aliased):
+    """Takes an integer only."""
+
+    def set_params(self, **params):
+        return super().set_params(**{name: value + 0 for name, value in params.items()})
+
+
+@pytest.mark.parametrize("estimator", [Aliased(), AliasedInteger()])
+def test_a_resource_may_have_a_name_that_is_taken_but_not_listed(iris_splits, estimator):
+    with ThreadPoolExecutor(1) as threads:
+        search = climb(iris_splits, threads, estimator=estimator, resource="rounds")
+        assert search.wait(PATIENCE_S)
+    assert search.n_failed == 0
+    assert search.best_params == {"quality": 8 / 9, "rounds": 9}
+    assert search.best(1)[0].validation.mean == pytest.approx(8 / 9 - 0.1 / 9)
 
 
 @pytest.mark.parametrize(

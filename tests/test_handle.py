@@ -31,6 +31,7 @@ from sklearn.model_selection import (
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import check_is_fitted
 from test_search import PATIENCE_S, Sleeper, until_some_are_done
@@ -362,6 +363,17 @@ def test_an_evaluation_that_takes_too_long_is_stopped_and_its_engine_goes_on(iri
     assert alive == []
 
 
+def test_a_notebook_shows_which_candidates_failed(iris_splits, client):
+    search = mscourse.grid_search(
+        LogisticRegression(), {"C": [1.0, -1.0]}, iris_splits, engines=client
+    )
+    assert search.wait(PATIENCE_S)
+    assert search.n_failed == 3
+    shown = search._repr_html_()
+    assert shown.count("<td>3 of 3, 3 failed</td>") == 1
+    assert shown.count("<td>3 of 3</td>") == 1
+
+
 @pytest.mark.long
 def test_one_that_kills_its_process_spares_the_engine(iris_splits, client):
     pids = ask_engines(client, os.getpid)
@@ -603,12 +615,9 @@ def test_metadata_are_routed_under_other_names(tmp_path, client):
         set_config(enable_metadata_routing=False)
 
 
-def test_an_estimator_that_takes_no_weights_says_so(tmp_path, client):
-    splits = weighted(tmp_path, colour=WEIGHTS)
-    search = mscourse.grid_search(DummyClassifier(), {}, splits, engines=client)
-    assert search.wait(PATIENCE_S)
-    assert search.n_failed == 3
-    assert "unexpected keyword argument 'colour'" in repr(search)
+def test_an_estimator_that_does_not_take_the_metadata_says_so(tmp_path):
+    with pytest.raises(mscourse.ParameterError, match=r"DummyClassifier\.fit takes no 'colour'"):
+        mscourse.grid_search(DummyClassifier(), {}, weighted(tmp_path, colour=WEIGHTS))
 
 
 def test_a_search_in_the_background_leaves_no_thread(iris_splits, client):
@@ -705,6 +714,40 @@ def test_engines_are_configured_as_scikit_learn_is_here(iris_splits, client):
         search = mscourse.grid_search(Configured(), {}, iris_splits, engines=client)
     assert search.wait(PATIENCE_S)
     assert {e.test_score for e in search.evaluations()} == {7}
+
+
+def _never(estimator, X, y):
+    raise ValueError("never")
+
+
+def test_no_candidate_is_refitted_by_a_metric_that_none_has(iris_splits, client):
+    search = mscourse.grid_search(
+        SVC(), {"C": [1e-6, 1]}, iris_splits, engines=client,
+        scoring={"accuracy": "accuracy", "second": _never},
+    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="6 failed"):
+        search.wait(PATIENCE_S)
+    assert search.refit("accuracy").C == 1
+    with pytest.raises(mscourse.MSCourseError, match="no best candidate by second yet"):
+        search.refit("second")
+
+
+def _depth(estimator, X, y):
+    return {"hits": estimator.score(X, y), "score": -estimator.get_depth()}
+
+
+@pytest.mark.parametrize(
+    "scoring", [_depth, {"hits": "accuracy", "score": lambda e, X, y: -e.get_depth()}]
+)
+def test_a_metric_that_is_called_score_can_rank(iris_splits, client, scoring):
+    """That is also what a metric without a name is called."""
+    search = mscourse.grid_search(
+        DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2, 4]}, iris_splits,
+        engines=client, scoring=scoring, rank_by="score",
+    )  # fmt: skip
+    assert search.wait(PATIENCE_S)
+    assert search.best_params == {"max_depth": 1}
+    assert list(search.evaluations()[0].test_scores) == ["score", "hits"]
 
 
 def test_the_refit_leaves_candidates_as_they_were(iris_splits, client):

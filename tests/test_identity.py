@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
+import mscourse
 from mscourse.errors import ParameterError
 from mscourse.identity import as_shown, described, differences, key_of
 
@@ -139,3 +143,57 @@ def test_differences_name_the_place():
     assert told[1] == "only was 1, and is nothing"
     assert told[2].startswith("new was nothing, and is [1, 1, ")
     assert told[2].endswith(" ...")
+
+
+X = np.random.default_rng(0).normal(size=(60, 2))
+Y = np.arange(60) % 2
+MIXED = pd.DataFrame({"a": X[:, 0], "b": Y, "c": list("xyz") * 20})
+WEIGHTS = {"a": X[:, 0] ** 2, "b": X[:, 1] ** 2}
+
+# Pairs of data that differ in nothing that a file of theirs has.
+ALIKE = {
+    "names of columns": (
+        {"X": pd.DataFrame(X, columns=["a", "b"])},
+        {"X": pd.DataFrame(X, columns=["b", "a"])},
+    ),
+    "names of columns of several types": (
+        {"X": MIXED},
+        {"X": MIXED.rename(columns={"a": "x", "c": "a"})},
+    ),
+    "a frame, or an array": ({"X": pd.DataFrame(X, columns=["a", "b"])}, {"X": X}),
+    "columns that are empty": (
+        {"X": sparse.csr_matrix((X.ravel(), ([*range(60)] * 2, [0] * 60 + [1] * 60)), (60, 2))},
+        {"X": sparse.csr_matrix((X.ravel(), ([*range(60)] * 2, [0] * 60 + [1] * 60)), (60, 9))},
+    ),
+    "which metadata are which": (
+        {"X": X, "metadata": WEIGHTS},
+        {"X": X, "metadata": {"b": WEIGHTS["a"], "a": WEIGHTS["b"]}},
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", ALIKE.values(), ids=ALIKE)
+def test_data_are_described_by_more_than_their_files(tmp_path, pair):
+    def description(data):
+        given = {"y": Y, "cv": 3, "folder": tmp_path, "name": "d", **data}
+        return mscourse.persist_cv_splits(given.pop("X"), **given).description()
+
+    one, other = map(description, pair)
+    assert one == description(pair[0])  # persisted again
+    assert one["sha256"] == other["sha256"]
+    assert one != other
+
+
+def test_a_journal_of_data_with_other_names_is_refused(tmp_path):
+    journal = tmp_path / "j.journal"
+    with ThreadPoolExecutor(1) as executor:
+
+        def search(data):
+            splits = mscourse.persist_cv_splits(data, Y, cv=3, folder=tmp_path, name="d")
+            return mscourse.grid_search(SVC(), {}, splits, engines=executor, journal=journal)
+
+        frame = pd.DataFrame(X, columns=["a", "b"])
+        assert search(frame).wait(60)
+        assert search(frame).n_done == 3
+        with pytest.raises(mscourse.JournalMismatchError, match=r"data\.sha256"):
+            search(frame.set_axis(["b", "a"], axis=1))

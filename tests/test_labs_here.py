@@ -91,6 +91,14 @@ def test_what_is_not_done_and_what_was_not_run(tmp_path: Path) -> None:
     assert "Hint: There is a built-in function `sorted`." in shown["feedback-2"]
 
 
+def test_a_function_that_was_renamed_is_asked_for_by_its_name(tmp_path: Path) -> None:
+    lab = toy_course(tmp_path).lab("01")
+    attempt = write_answers(lab, sort="def ordered(numbers):\n    return sorted(numbers)")
+    said = run(attempt, tmp_path)["feedback-2"]
+    assert "The check calls `in_order`. Keep the name that the lab gave it." in said
+    assert "Have you run the cells above, your answer's among them?" in said
+
+
 def test_answers_in_added_cells_are_judged_like_the_saved_notebook(tmp_path: Path) -> None:
     """Below stubs that were left: two raise when they are run, and one only defines a function."""
     lab = toy_course(tmp_path).lab("01")

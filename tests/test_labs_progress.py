@@ -308,7 +308,7 @@ def test_no_certificate_for_less_than_all(
     assert lines[0] == "A certificate is for all labs. These are open:"
     assert lines[1] == "  01-toy                  not checked as it is now"
     assert lines[2] == "  02-same                 untouched, 3 exercises"
-    assert "03-again.ipynb is not a notebook" in lines[3]
+    assert "03-again.ipynb is empty: the upload may have failed." in lines[3]
     assert lines[-1] == "`mscourse lab check` says what each of them lacks."
     assert not path.exists()
     assert not runs, "it would have been of no use"

@@ -321,6 +321,46 @@ def test_a_whole_handout_that_is_handed_in_is_its_labs(course: Course, tmp_path:
         handed_in(inbox / "bob")
 
 
+def test_what_is_not_looked_at_is_named(
+    course: Course, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inbox = tmp_path / "inbox"
+    hand_in(course, inbox, "ada-01-toy.ipynb", "lab01/bob/01-toy.ipynb", "fred/01-toy.ipynb")
+    for folder in ("fred/data", "eve", "leer/deep", "lab01/gina", "hugo", "__MACOSX/x", "venv/bin"):
+        (inbox / folder).mkdir(parents=True)
+    assert run(course, "handout", inbox / "ivan") == 0
+    assert run(course, "handout", inbox / "jane") == 0
+    shutil.rmtree(inbox / "jane" / "labs")
+    hand_in(course, inbox, "hugo/01-toy.backup-20260101-000000.ipynb")
+    others = ["carl.zip", "dora-01-primer.py", "eve/lab.docx", "kim.tar.gz", "l\x1b[31m.txt"]
+    hidden = [".DS_Store", "fred/.hidden", "__MACOSX/x/a.txt", "fred/Thumbs.db"]
+    for name in (*others, *hidden, *(f"venv/bin/{n:02}" for n in range(50))):
+        (inbox / name).write_bytes(b"")
+    table = inbox / "grades.csv"
+    for options in ([], ["--force"]):  # the table of before is nobody's
+        capsys.readouterr()
+        assert run(course, "grade", inbox, "-o", table, *options) == 0
+        assert [row[0] for row in table_of(table)[1:]] == ["ada", "bob", "fred", "ivan"]
+        said = capsys.readouterr().err.splitlines()[-2]
+        files, folders = said.split(". Without a notebook: ")
+        assert files.startswith(
+            "Not looked at: carl.zip (unzip it), kim.tar.gz (unpack it), dora-01-primer.py, "
+            "eve/lab.docx, l?[31m.txt, venv/bin/00, venv/bin/01, "
+        )
+        assert files.endswith("venv/bin/44 and 5 more")
+        assert folders == "hugo, jane, lab01/gina, leer."
+
+
+def test_nothing_is_said_where_all_is_looked_at(
+    course: Course, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hand_in(course, tmp_path / "inbox", "ada/01-toy.ipynb")
+    assert run(course, "grade", tmp_path / "inbox", "-o", tmp_path / "t.csv") == 0
+    err = capsys.readouterr().err
+    assert "Not looked at" not in err
+    assert "Without a notebook" not in err
+
+
 def test_what_was_handed_in_again_is_remarked(course: Course, tmp_path: Path) -> None:
     files = ["ada-01-toy.ipynb", "week2/ada-01-toy.ipynb", "bob-01-toy.ipynb"]
     hand_in(course, tmp_path / "inbox", *files, *(f"carl/{n}.ipynb" for n in range(3)))
@@ -335,6 +375,19 @@ def test_what_was_handed_in_again_is_remarked(course: Course, tmp_path: Path) ->
         *[("carl", untouched, "handed in 3 times")] * 3,
     ]
     assert not [row for row in rows if row.learner == "dora" and len(row.remarks) != 1]
+    heading, *lines = (line.split() for line in grade_module.as_text(rows).splitlines())
+    assert heading[-1] == "file"
+    again = [row.file for row in rows if row.learner != "bob"]
+    assert [line[-1] for line in lines if line[0] != "bob"] == again
+    (bobs,) = (line for line in lines if line[0] == "bob")
+    assert bobs[-1] == "all", "there is one of these only"
+
+
+def test_what_an_answer_raised_is_remarked(course: Course) -> None:
+    write_answers(course.lab("01"), add="total = (", sort="def sorts(x):\n    return sorted(x)")
+    (row,) = grade_module.grade(course, course.lab("01").path.parent)
+    assert row.open == (1, 2, 3)
+    assert row.remarks == ("exercise 1 raised SyntaxError", "exercise 2 raised NameError")
 
 
 def test_a_notebook_without_an_end_is_ended(course: Course) -> None:
@@ -493,7 +546,14 @@ def test_a_folder_without_notebooks_is_refused(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert run(course, "grade", tmp_path / "empty", "-o", tmp_path / "t.csv") == 1
-    assert "There is no notebook" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "There is no notebook" in said
+    assert "Not looked at" not in said
+    (tmp_path / "empty" / "carl.zip").write_bytes(b"")
+    assert run(course, "grade", tmp_path / "empty", "-o", tmp_path / "t.csv") == 1
+    said = capsys.readouterr().err
+    assert "There is no notebook" in said
+    assert "Not looked at: carl.zip (unzip it)." in said
     assert run(course, "grade", tmp_path / "none", "-o", tmp_path / "t.csv") == 1
     assert "is not a folder" in capsys.readouterr().err
 

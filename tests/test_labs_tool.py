@@ -285,6 +285,32 @@ def test_half_done_syntax_error_and_dead_kernel(lab: Lab, answer: Write) -> None
     assert "The Python process died" in report.verdicts[2].message
 
 
+def test_a_function_that_was_renamed_is_asked_for_by_its_name(lab: Lab, answer: Write) -> None:
+    """But of a name that is missing elsewhere, or that the lab did not give, nothing is said."""
+    keep = "Keep the name that the lab gave it."
+    answer(add="sums = 6", sort="def ordered(numbers):\n    return sorted(numbers)", largest="")
+    found = check_lab(lab).verdicts
+    assert statuses(check_lab(lab)) == ["raised", "raised", "not done yet"]
+    assert found[1].message.endswith(f"\nThe check calls `in_order`. {keep}")
+    assert "NameError: name 'total' is not defined" in found[0].message
+    assert keep not in found[0].message
+    answer(add="total = in_order([6])", sort=ANSWERS["sort"].replace("sorted", "ordered"))
+    found = check_lab(lab).verdicts
+    assert [each.exception for each in found[:2]] == ["NameError", "NameError"]
+    assert keep not in found[0].message + found[1].message
+
+
+def test_who_lost_a_cell_is_told_how_to_get_it_back(lab: Lab, answer: Write) -> None:
+    attempt = answer(**ANSWERS)
+    attempt.cells.remove(cells_by_label(attempt)["largest"])
+    write_notebook(attempt, lab.path)
+    verdict = check_lab(lab).verdicts[2]
+    assert verdict.message == (
+        "Its cell is not in your notebook. `mscourse lab reset 01` gives you a fresh lab and keeps "
+        "this one as a backup. Copy your answers from the backup into it."
+    )
+
+
 def test_checks_cannot_be_edited_or_deleted(lab: Lab, answer: Write) -> None:
     attempt = answer(
         add="total = 7\nprint = lambda *words: __builtins__.print('The total is 6')",
@@ -426,7 +452,7 @@ def test_a_run_that_was_broken_off_is_no_verdict(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not JSON"),
+        ("", r"01-toy\.ipynb is empty: the upload may have failed\."),
         ('{"cells": [\n<<<<<<< HEAD\n', "not JSON.*line 2"),
         ("[1, 2]", "JSON, but not a notebook"),
         ('{"cells": 3, "nbformat": 4}', "JSON, but not a notebook"),
@@ -583,7 +609,7 @@ def test_list_tells_how_far_one_is(
     assert listed() == "01-toy 5 min attempted, 1 of 3 Lab 1: A toy"
     assert run("check", "01", "--course", lab.folder) == 1
     capsys.readouterr()
-    assert listed() == "01-toy 5 min done, 1 of 3 Lab 1: A toy"
+    assert listed() == "01-toy 5 min 1 of 3 done Lab 1: A toy"
     lab.path.unlink()
     assert listed() == "01-toy 5 min missing Lab 1: A toy"
 

@@ -397,6 +397,32 @@ def test_a_heat_map_of_chosen_parameters():
         plots.score_heat_map([evaluation({"a": i}, 0, 0.5) for i in range(3)])
 
 
+def test_a_heat_map_chooses_among_parameters_that_occur_together():
+    apart = [{"a": i} for i in range(5)]
+    apart += [{"b": i, "c": j, "d": 0} for i in range(4) for j in range(3)]
+    evaluations = [evaluation(params, 0, 0.5) for params in apart]
+    for chosen, drawn in (
+        ({}, ("b", "c")),
+        ({"x": "d"}, ("d", "b")),
+        ({"y": "b"}, ("c", "b")),
+    ):
+        ax = plots.score_heat_map(evaluations, **chosen)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == drawn
+    with pytest.raises(mscourse.ParameterError, match="has both a and b"):
+        plots.score_heat_map(evaluations, "a", "b")
+    for chosen in ({"x": "a"}, {"y": "a"}):
+        with pytest.raises(
+            mscourse.ParameterError, match=r"No candidate has a and another parameter\..*plot_param"
+        ):
+            plots.score_heat_map(evaluations, **chosen)
+    alone = [evaluation({name: i}, 0, 0.5) for name in "ab" for i in range(3)]
+    with pytest.raises(
+        mscourse.ParameterError, match=r"two different.*no candidate has two.*plot_parameters\(\)"
+    ):
+        plots.score_heat_map(alone)
+    assert len(plt.get_fignums()) == 3
+
+
 def test_values_that_are_written_alike_are_still_different():
     values = [1e6 + 1, 1e6 + 2, 1e6 + 3]
     evaluations = [evaluation({"a": a, "b": b}, 0, b / 4) for a in values for b in (1, 2)]

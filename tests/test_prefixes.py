@@ -27,6 +27,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 import mscourse
 from mscourse import prefixes
@@ -144,6 +145,42 @@ def test_the_results_are_the_same(splits, client, pipeline, grid, scoring):
             np.testing.assert_allclose(shared.results()[key], expected, rtol=1e-9)
 
 
+class Jitter(TransformerMixin, BaseEstimator):
+    """Draws each time that it transforms, from a generator of its own."""
+
+    def __init__(self, random_state=0):
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        self.random_ = np.random.default_rng(self.random_state)
+        return self
+
+    def transform(self, X):
+        return X + self.random_.normal(scale=X.std(axis=0), size=X.shape)
+
+
+def accuracy_of_a_pipeline(estimator, X, y):
+    return estimator.score(X, y)
+
+
+@pytest.mark.parametrize("scoring", [accuracy_of_a_pipeline, ["accuracy", "roc_auc"]])
+def test_steps_that_draw_when_they_transform_are_not_shared(splits, client, scoring):
+    """What they give depends on how often they were asked, and so on the other candidates."""
+    pipeline = make_pipeline(StandardScaler(), Jitter(), DecisionTreeClassifier(random_state=0))
+    grid = {"decisiontreeclassifier__max_depth": list(range(1, 7))}
+    shared, alone = search_with_and_without(splits, pipeline, grid, client, scoring=scoring)
+    assert_same_scores(shared, alone)
+    by_sklearn = GridSearchCV(
+        pipeline, grid, scoring=scoring, cv=CV, return_train_score=True, refit=False
+    )
+    ours = shared.results()
+    theirs = by_sklearn.fit(X, Y).cv_results_
+    for i in range(3):
+        name = "score" if callable(scoring) else "accuracy"
+        key = f"split{i}_test_{name}"
+        np.testing.assert_array_equal(ours[key], theirs[key])
+
+
 def test_a_prefix_is_fitted_once_for_each_split(splits, tmp_path, client):
     pipeline = Pipeline([("count", Counting(tmp_path)), ("nb", GaussianNB())])
     grid = {"count__factor": [1.0, 2.0], "nb__var_smoothing": np.logspace(-9, 0, 8)}
@@ -238,7 +275,8 @@ def test_a_step_that_makes_no_copy_harms_nobody(splits, steps, grid, return_trai
 def test_a_failure_says_the_same_as_without_sharing(splits, client):
     pipeline = make_pipeline(StandardScaler(), LogisticRegression())
     grid = {"logisticregression__C": [-1.0, -2.0]}
-    shared, alone = search_with_and_without(splits, pipeline, grid, client)
+    with pytest.warns(RuntimeWarning, match="Of 6 evaluations"):
+        shared, alone = search_with_and_without(splits, pipeline, grid, client)
     assert shared.n_failed == alone.n_failed == 6
     errors = [sorted(e.error for e in search.evaluations()) for search in (shared, alone)]
     assert errors[0] == errors[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import sys
 import threading
 import tracemalloc
@@ -143,6 +145,16 @@ def test_records_do_not_grow_and_can_be_sliced():
     assert records[-1].test_score == records[1:][0].test_score == 0.2
     with pytest.raises(IndexError):
         records[2]
+
+
+def test_records_are_copied_and_pickled_as_a_list():
+    log = log_of([0.1, 0.2, 0.3])
+    log.append(1, 0, outcome(math.nan, error="E: no"), engine="e", params={"a": 7})
+    records = Records(log, range(4))
+    for part in (records, records[1:3], records[:0]):
+        for copied in (pickle.loads(pickle.dumps(part)), copy.deepcopy(part), copy.copy(part)):
+            assert type(copied) is list
+            assert list(map(repr, copied)) == list(map(repr, part))
 
 
 def test_the_latest_record_can_be_read_while_it_is_appended():

@@ -107,6 +107,20 @@ def test_a_prediction_is_printed_with_its_interval():
     )
 
 
+def test_laws_are_shown_without_what_they_were_fitted_to():
+    law = ScoreLaw.fit(SIZES, curve(0.5, 1e-7, 5, 0))
+    assert str(law) == "0.95 - 2.5 * n ** -0.50"
+    assert repr(law) == (
+        f"ScoreLaw(limit={law.limit!r}, factor={law.factor!r}, exponent={law.exponent!r})"
+    )
+    assert str(ScoreLaw.fit(SIZES, 1 - curve(0.5, 1e-7, 5, 0))) == "0.05 + 2.5 * n ** -0.50"
+    times = PowerLaw.fit(SIZES, 2e-6 * SIZES**1.7)
+    assert repr(times) == (
+        f"PowerLaw(coefficient={times.coefficient!r}, exponent={times.exponent!r}, "
+        f"exponent_error={times.exponent_error!r})"
+    )
+
+
 def test_a_score_law_of_too_little_is_refused():
     with pytest.raises(ParameterError, match="at least 4 sizes; there are 3 sizes, and 0 scores"):
         ScoreLaw.fit(SIZES[:3], np.ones((3, 5)))

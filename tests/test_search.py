@@ -7,7 +7,9 @@ import re
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -430,7 +432,8 @@ def test_a_score_that_is_no_number_is_an_error(digits_splits, client):
     search = mscourse.grid_search(
         GaussianNB(), {}, digits_splits, engines=client, scoring=_scores_text
     )
-    assert search.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="Of 5 evaluations 5 failed: .*must give a number"):
+        assert search.wait(PATIENCE_S)
     assert search.n_failed == 5
     assert "must give a number, not score='good'" in search.evaluations()[0].error
 
@@ -576,11 +579,48 @@ def test_several_metrics_as_in_scikit_learn(tmp_path, client, scoring, rank_by):
     assert {f"test_{rank_by}", f"train_{other}"} <= set(ours.to_frame())
 
 
+def test_the_only_metric_may_be_named_to_rank(digits_splits):
+    with ThreadPoolExecutor(1) as threads:
+        for rank_by in ("f1_macro", "score"):
+            search = mscourse.grid_search(
+                *(GaussianNB(), {}, digits_splits),
+                engines=threads,
+                scoring="f1_macro",
+                rank_by=rank_by,
+            )
+            assert search.wait(PATIENCE_S)
+            assert search.n_failed == 0
+            assert "mean_test_score" in search.results()
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_the_metrics_of_a_set_come_in_the_order_of_their_names(digits_splits, kind):
+    """Strings are hashed anew in each process, and a set has the order of the hashes."""
+    names = ["accuracy", "balanced_accuracy", "f1_macro", "neg_log_loss", "recall_macro"]
+    with ThreadPoolExecutor(1) as threads:
+        search = mscourse.grid_search(
+            *(GaussianNB(), {}, digits_splits),
+            engines=threads,
+            scoring=kind(names),
+            rank_by="f1_macro",
+        )
+        assert search.wait(PATIENCE_S)
+        assert list(search.evaluations()[0].test_scores) == [
+            "f1_macro", *(name for name in names if name != "f1_macro")
+        ]  # fmt: skip
+        alone = mscourse.grid_search(
+            GaussianNB(), {}, digits_splits, engines=threads, scoring=kind({"accuracy"})
+        )
+        assert alone.wait(PATIENCE_S)
+    assert list(alone.evaluations()[0].test_scores) == ["accuracy"]
+
+
 def test_a_metric_that_is_not_computed_cannot_rank(digits_splits, client):
     search = mscourse.grid_search(
         GaussianNB(), {}, digits_splits, engines=client, scoring=two_metrics, rank_by="f1"
     )
-    assert search.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="Of 5 evaluations 5 failed"):
+        assert search.wait(PATIENCE_S)
     assert search.n_failed == 5
     assert "scoring gives hits, bias, but not 'f1' to rank by" in repr(search)
 
@@ -658,14 +698,16 @@ def test_if_all_metrics_raise_the_error_is_that_of_one(digits_splits, client):
     search = mscourse.grid_search(
         SVC(), {"C": [1]}, digits_splits, engines=client, scoring={"a": fails, "b": fails}
     )
-    assert search.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="Of 5 evaluations 5 failed: ValueError: never"):
+        assert search.wait(PATIENCE_S)
     assert {e.error for e in search.evaluations()} == {"ValueError: never"}
     assert np.isnan(search.results()["mean_test_b"]).all()
     halving = mscourse.halving_search(
         SVC(), {"C": [1, 2, 3]}, digits_splits, engines=client,
         scoring={"accuracy": "accuracy", "b": fails},
     )  # fmt: skip
-    assert halving.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="failed"):  # each lacks a metric
+        assert halving.wait(PATIENCE_S)
     assert halving.best(1)[0].validation.mean > 0.5
     raising = mscourse.grid_search(
         SVC(), {}, digits_splits, engines=client,
@@ -707,7 +749,8 @@ def test_the_html_report_is_a_table_and_escapes(digits_splits, client):
     assert page.count("<tr>") == 3
     assert page.index("0.75000") < page.index("0.25000")
     failing = mscourse.grid_search(SVC(), {"kernel": ["<b>"]}, digits_splits, engines=client)
-    assert failing.wait(PATIENCE_S)
+    with pytest.warns(RuntimeWarning, match="5 failed"):
+        assert failing.wait(PATIENCE_S)
     assert "<b>" not in failing._repr_html_()
     assert "&lt;b&gt;" in failing._repr_html_()
 
@@ -756,13 +799,14 @@ def test_to_watch_ends_when_there_are_no_engines_for_long(monkeypatch):
         def without_engines(self):
             return PATIENCE_S + 1, "Start some."
 
-    monkeypatch.setattr("mscourse.running.get_ipython", lambda: True)
+    monkeypatch.setattr("mscourse.running.get_ipython", lambda: SimpleNamespace(kernel=1))
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     with pytest.raises(mscourse.NoEnginesError, match="Start some"):
         Run.watch(Alone())
 
 
-def test_to_watch_in_a_terminal_is_to_wait(digits_splits, client):
+def test_to_watch_in_a_terminal_is_to_wait(digits_splits, client, monkeypatch):
+    monkeypatch.setattr("mscourse.running.get_ipython", lambda: SimpleNamespace())
     search = mscourse.grid_search(GaussianNB(), {}, digits_splits, engines=client)
     assert search.watch()
     assert search.n_done == 5

@@ -76,7 +76,7 @@ def list_labs(arguments: argparse.Namespace) -> int:
             total = len(exercises(lab.solution()))
             checked = record.find(lab)
             if checked is not None:
-                state = "solved" if checked.solved else f"done, {len(checked.done)} of {total}"
+                state = "solved" if checked.solved else f"{len(checked.done)} of {total} done"
             elif answered:
                 state = f"attempted, {answered} of {total}"
             else:

@@ -6,9 +6,12 @@
     DIR/grace/lab two.ipynb ───────┼─ find ─> each alone: which lab? ─ check, within a time ─> Row
     DIR/lab01/bob-01-primer.ipynb ─┘
 
-Each notebook gives one row, whatever is wrong with it. The code of a notebook runs on this machine,
-with the rights of whoever grades. It is limited in time, and the processes it starts are ended; it
-is not locked in, and what was said in :mod:`mscourse.labs.check` of code that deceives holds here.
+Each notebook gives one row, whatever is wrong with it. What is no notebook gives none, and is named
+by :func:`mscourse.labs.handins.left_out`.
+
+The code of a notebook runs on this machine, with the rights of whoever grades. It is limited in
+time, and the processes it starts are ended; it is not locked in, and what was said in
+:mod:`mscourse.labs.check` of code that deceives holds here.
 """
 
 from __future__ import annotations
@@ -207,16 +210,19 @@ def _remarks(report: LabReport) -> list[str]:
     if report.untouched and all(each.status == "not done yet" for each in report.verdicts):
         return ["no answer at all"]
     unusual = [
-        f"exercise {each.exercise.number} {each.status}"
+        f"exercise {each.exercise.number} {each.status} {each.exception[:60]}".rstrip()
         for each in report.verdicts
-        if each.status in ("timed out", "stopped", "missing")
+        if each.status in ("raised", "timed out", "stopped", "missing")
     ]
     return unusual + [text.partition("\n")[0] for text in report.failures]
 
 
 def as_text(rows: list[Row]) -> str:
-    """The table for reading, without the files' names."""
-    shown = [_COLUMNS[:-1], *(row.fields()[:-1] for row in rows)]
+    """The table for reading. A file is named only where another row is of the same lab."""
+    counts = Counter((row.learner, row.lab) for row in rows)
+    named = [row if counts[row.learner, row.lab] > 1 else replace(row, file="") for row in rows]
+    n_shown = len(_COLUMNS) if any(row.file for row in named) else len(_COLUMNS) - 1
+    shown = [_COLUMNS[:n_shown], *(row.fields()[:n_shown] for row in named)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return "\n".join(
         "  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip()

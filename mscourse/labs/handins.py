@@ -7,21 +7,36 @@
     DIR/grace/lab two.ipynb ────────> grace     else the folder, if it is one learner's;
     DIR/lab01/mine.ipynb ───────────> mine      else the file's name
 
+    DIR/bob.zip ──────────────────> no row, but `left_out` names it
+
 Nothing is read here but names.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mscourse.errors import LabError
 from mscourse.labs.course import Course, Lab
+from mscourse.labs.shown import printable
 
 #: Folders of a handout, or of the course, that hold nobody's answers.
 _NOT_HANDED_IN = ("checks", "solutions")
+
+#: What desktops and Python leave beside files.
+_NOBODYS = ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
+
+#: What to do with a file of many.
+_UNPACK = {".zip": "unzip it"} | dict.fromkeys(
+    (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz"), "unpack it"
+)
+
+#: So many names are told; a learner may hand in a whole environment.
+_MOST_NAMED = 50
 
 #: What browsers, JupyterLab and desktops put behind the name of another copy: ``x (1)``,
 #: ``x-Copy1``, ``x copy 2``, ``x - Copy (2)``.
@@ -47,19 +62,98 @@ def handed_in(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.rglob("*.ipynb"))
-        if not any(
-            part.startswith(".") or part in _NOT_HANDED_IN
-            for part in path.relative_to(folder).parts
-        )
-        and ".backup-" not in path.name
+        if all(map(_is_looked_at, path.relative_to(folder).parts)) and not _is_backup(path.name)
     ]
     if not found:
+        others = _named("Not looked at", _other_files(folder, None))
         raise LabError(
             f"There is no notebook (*.ipynb) in {folder}. Put them there as "
             "ada-01-primer.ipynb, or in one folder for each learner. Folders named "
             f"{' and '.join(_NOT_HANDED_IN)} are not looked into."
+            + (f" {others}" if others else "")
         )
     return found
+
+
+def left_out(folder: Path, lab_names: Sequence[str], output: Path | None = None) -> str:
+    """Say what in a folder `handed_in` passes over, in a sentence or two; empty if nothing.
+
+    A learner whose folder holds no notebook is named here and gets no row, as who handed in one
+    lab gets none for the others: a row is what became of a notebook.
+
+    Parameters
+    ----------
+    folder : Path
+    lab_names : sequence of str
+        Such as ``"01-primer"``. A folder of such a name is nobody's own.
+    output : Path, optional
+        A file that is not one of the learners', if it is in the folder.
+    """
+    files = _other_files(folder, output)
+    empty = _folders_without_any(folder, lab_names, files)
+    texts = (_named("Not looked at", files), _named("Without a notebook", empty))
+    return " ".join(text for text in texts if text)
+
+
+def _is_looked_at(name: str) -> bool:
+    return not name.startswith(".") and name not in _NOT_HANDED_IN + _NOBODYS
+
+
+def _is_backup(name: str) -> bool:
+    return ".backup-" in name
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder that is looked at, relative to the first, with its folders and its files."""
+    for place, folders, files in os.walk(folder):
+        is_handout = not {*_NOT_HANDED_IN}.isdisjoint(folders)
+        handed_out = {"README.md"} if is_handout else set()
+        folders[:] = filter(_is_looked_at, folders)
+        own = [name for name in files if _is_looked_at(name) and name not in handed_out]
+        yield Path(place).relative_to(folder), folders, own
+
+
+def _other_files(folder: Path, output: Path | None) -> list[Path]:
+    """Files that are not notebooks, relative to the folder; first those that may hold some."""
+    found = [
+        here / name
+        for here, _, names in _walk(folder)
+        for name in names
+        if not name.endswith(".ipynb")
+    ]
+    if output is not None:
+        made, here = output.parent.resolve() / output.name, folder.resolve()
+        found = [each for each in found if here / each != made]
+    return sorted(found, key=lambda path: (path.suffix.lower() not in _UNPACK, path))
+
+
+def _folders_without_any(
+    folder: Path, lab_names: Sequence[str], others: Sequence[Path]
+) -> list[Path]:
+    """Learners' folders that hold no notebook, nor any of the other files."""
+    of_a_lab = _folder_of_a_lab(lab_names)
+
+    def own(parts: Sequence[str]) -> Path:
+        ends = (n for n, part in enumerate(parts, start=1) if not of_a_lab.fullmatch(part))
+        return Path(*parts[: next(ends, 0)])
+
+    known: set[Path] = set()
+    used = {Path(), *(own(path.parts[:-1]) for path in others)}
+    for here, folders, names in _walk(folder):
+        known |= {own((here / name).parts) for name in folders}
+        if any(name.endswith(".ipynb") and not _is_backup(name) for name in names):
+            used.add(own(here.parts))
+    return sorted(known - used)
+
+
+def _named(what: str, paths: Sequence[Path]) -> str:
+    """Such as ``Not looked at: carl.zip (unzip it), eve/lab.docx.``; empty if there are none."""
+    texts = []
+    for path in paths[:_MOST_NAMED]:
+        advice = _UNPACK.get(path.suffix.lower())
+        texts.append(printable(str(path)) + (f" ({advice})" if advice else ""))
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return f"{what}: {', '.join(texts)}{more}." if texts else ""
 
 
 def named_lab(course: Course, path: Path) -> Lab | None:
@@ -82,9 +176,7 @@ class Learners:
 
     def __init__(self, folder: Path, paths: Sequence[Path], lab_names: Sequence[str]) -> None:
         self._folder = folder
-        numbers = "|".join(re.escape(name.partition("-")[0].lstrip("0")) for name in lab_names)
-        names = "|".join(map(re.escape, lab_names))
-        self._of_a_lab = re.compile(rf"{names}|lab[{_SEPARATORS}]*0*(?:{numbers})", re.IGNORECASE)
+        self._of_a_lab = _folder_of_a_lab(lab_names)
         names_in: dict[tuple[str, str], set[str]] = defaultdict(set)
         for path in paths:
             own, lab_name = self._own_folder(path), _first_in(path.stem, lab_names)
@@ -115,6 +207,13 @@ class Learners:
         """The first of a notebook's folders that is not named after a lab; empty if none is."""
         parts = path.relative_to(self._folder).parts[:-1]
         return next((part for part in parts if not self._of_a_lab.fullmatch(part)), "")
+
+
+def _folder_of_a_lab(lab_names: Sequence[str]) -> re.Pattern[str]:
+    """What the name of a folder looks like that is named after a lab."""
+    numbers = "|".join(re.escape(name.partition("-")[0].lstrip("0")) for name in lab_names)
+    names = "|".join(map(re.escape, lab_names))
+    return re.compile(rf"{names}|lab[{_SEPARATORS}]*0*(?:{numbers})", re.IGNORECASE)
 
 
 def _around(stem: str, lab_name: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mscourse.errors import LabError
@@ -93,7 +94,7 @@ def _last_word(lab: Lab) -> str:
 def _judge(shell: Any, solution: Notebook, exercise: Exercise) -> Verdict:
     """Run an exercise's checks, and let the judge of the command say what came of it."""
     from mscourse.labs.notebook import cells_by_label
-    from mscourse.labs.verdict import Judge, Verdict
+    from mscourse.labs.verdict import Judge
 
     cells = cells_by_label(solution)
     results: dict[str, CellResult] = {}
@@ -107,7 +108,7 @@ def _judge(shell: Any, solution: Notebook, exercise: Exercise) -> Verdict:
     error = next((each.error for each in results.values() if each.error), None)
     if error is not None and error["ename"] == "NameError":
         message = f"{verdict.message}\nHave you run the cells above, your answer's among them?"
-        return Verdict(exercise, verdict.status, message)
+        return replace(verdict, message=message)
     return verdict
 
 

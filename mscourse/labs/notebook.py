@@ -85,6 +85,8 @@ def read_notebook(path: Path) -> Notebook:
         raise LabError(f"There is no notebook {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise LabError(f"{path} cannot be read: {error}.") from error
+    if not text:
+        raise LabError(f"{path} is empty: the upload may have failed. Get it once more.")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -76,11 +76,13 @@ def grade_folder(arguments: argparse.Namespace) -> int:
     """Check the notebooks, write the table and print it."""
     course = find_course(arguments)
     from mscourse.labs.grade import as_text, grade, in_order, write_csv
-    from mscourse.labs.handins import handed_in
+    from mscourse.labs.handins import handed_in, left_out
     from mscourse.labs.shown import printable
 
     require_free(arguments.output, arguments.force)
     n_notebooks = len(handed_in(arguments.folder))
+    lab_names = [lab.name for lab in course.labs()]
+    passed_over = left_out(arguments.folder, lab_names, arguments.output)
     print(_RUNS_CODE, file=sys.stderr)
     print(f"Checking {n_notebooks} notebooks ...", file=sys.stderr, flush=True)
     finished: list[Row] = []
@@ -109,6 +111,8 @@ def grade_folder(arguments: argparse.Namespace) -> int:
             write_csv(rows, arguments.output)  # first: it has taken long to get
         finally:
             _print(as_text(rows))
+    if passed_over:
+        print(passed_over, file=sys.stderr)
     if is_interrupted:
         table = f"They are in {arguments.output}." if rows else "No table was written."
         raise LabError(f"Interrupted: {len(rows)} of {n_notebooks} notebooks were checked. {table}")

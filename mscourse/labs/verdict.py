@@ -15,6 +15,7 @@ from mscourse.labs.notebook import (
     cells_by_label,
     is_check,
     is_left,
+    strip_source,
     untouched,
 )
 
@@ -29,6 +30,8 @@ _FRAME = re.compile(
 )
 _ARROW = re.compile(r"^-+> *\d+ (.*)$", re.MULTILINE)
 _SYNTAX_ERROR = re.compile(r"\n {4}(\S.*)")
+
+_NOT_DEFINED = re.compile(r"name '(\w+)' is not defined")
 
 #: What a syntax error adds to its message: the name of a file that is not one.
 _FILE = re.compile(r" \(\d+\.py, line \d+\)$")
@@ -79,11 +82,14 @@ class Verdict:
         cell is not there).
     message : str
         What happened, where the status does not say it all.
+    exception : str
+        The name of what was raised, if the status says so.
     """
 
     exercise: Exercise
     status: Status
     message: str = ""
+    exception: str = ""
 
     def __str__(self) -> str:
         hint = "" if self.status == "done" else f"Hint: {self.exercise.hint}"
@@ -156,7 +162,7 @@ class Judge:
         """Judge an exercise by the first of its cells that failed."""
         for label in exercise.answers:
             if label not in self.answers:
-                return Verdict(exercise, "missing", _MISSING)
+                return Verdict(exercise, "missing", self._missing())
             if self.answers[label].cell_type != "code":
                 return Verdict(exercise, "missing", _NOT_CODE)
         failed = [label for label in exercise.cells if self._failed(label)]
@@ -165,10 +171,30 @@ class Judge:
         if self.results and not (but_stubs if self.added else failed):
             return Verdict(exercise, "done")
         if self._has_added(exercise):
-            return Verdict(exercise, *self._failure(but_stubs[0]))
+            return self._failed_verdict(exercise, but_stubs[0])
         if untouched(exercise, self.solution, self.attempt):
             return Verdict(exercise, "not done yet")
-        return Verdict(exercise, *self._failure(failed[0]))
+        return self._failed_verdict(exercise, failed[0])
+
+    def _failed_verdict(self, exercise: Exercise, label: str) -> Verdict:
+        status, message = self._failure(label)
+        error = self.results[label].error
+        if status != "raised" or error is None:
+            return Verdict(exercise, status, message)
+        name = _NOT_DEFINED.match(error["evalue"]) if error["ename"] == "NameError" else None
+        if label in exercise.checks and name and self._gives(exercise, name[1]):
+            message += f"\nThe check calls `{name[1]}`. Keep the name that the lab gave it."
+        return Verdict(exercise, status, message, error["ename"])
+
+    def _gives(self, exercise: Exercise, name: str) -> bool:
+        """Whether the fresh lab defines a function or a class of this name for the answer."""
+        definition = re.compile(rf"^(?:async )?(?:def|class) {name}\b", re.MULTILINE)
+        stubs = (strip_source(self.references[label].source) for label in exercise.answers)
+        return any(map(definition.search, stubs))
+
+    def _missing(self) -> str:
+        lab = self.solution.metadata.get("mscourse", {}).get("lab", "")
+        return _MISSING.format(number=lab.partition("-")[0] or "NAME")
 
     def _is_stub(self, exercise: Exercise, label: str) -> bool:
         """Whether a cell takes an answer, and holds none."""
@@ -231,8 +257,8 @@ class Judge:
 
 
 _MISSING = (
-    "Its cell is not in your notebook. Take your answers out of the way with "
-    "`mscourse lab reset`, which keeps a backup, and copy them into the fresh lab."
+    "Its cell is not in your notebook. `mscourse lab reset {number}` gives you a fresh lab and "
+    "keeps this one as a backup. Copy your answers from the backup into it."
 )
 _NOT_CODE = "Its cell is not a code cell any more. Select it in JupyterLab and press Y."
 

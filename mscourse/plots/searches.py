@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,8 @@ def score_heat_map(
     evaluations : sequence of Evaluation
         Failed ones are left out, and so are candidates that lack one of the parameters.
     x, y : str, optional
-        The parameters. By default those with the most values.
+        The parameters. By default those with the most values, of those that a candidate has both
+        of.
     ax : matplotlib.axes.Axes, optional
         By default a new figure is made.
 
@@ -123,7 +125,7 @@ def score_heat_map(
     Raises
     ------
     ParameterError
-        If there is nothing to draw, or there are no such parameters.
+        If there is nothing to draw, there are no such parameters, or no candidate has both.
     """
     drawn = _scores(evaluations)
     x, y = _two_parameters([params for params, _ in drawn], x, y)
@@ -228,21 +230,31 @@ def _scores(evaluations: Sequence[Evaluation]) -> list[tuple[dict[str, Any], flo
 def _two_parameters(
     candidates: Sequence[Mapping[str, Any]], x: str | None, y: str | None
 ) -> tuple[str, str]:
-    """Complete the choice of two parameters by those with the most values."""
+    """Complete the choice of two parameters by those with the most values that meet."""
     values: dict[str, set[Any]] = defaultdict(set)
     for params in candidates:
         for name, value in params.items():
             values[name].add(_key(value))
-    wrong = [name for name in (x, y) if name is not None and name not in values]
-    if wrong or len(values) < 2 or (x is not None and x == y):
+    there_are = f"There are: {', '.join(values)}."
+    given = [name for name in (x, y) if name is not None]
+    if not set(given) <= values.keys() or (x is not None and x == y):
         raise ParameterError(
-            f"A heat map needs two different parameters, not x={x!r} and y={y!r}. "
-            f"There are: {', '.join(values)}."
+            f"A heat map needs two different parameters, not x={x!r} and y={y!r}. {there_are}"
         )
-    others = [name for name in values if name not in (x, y)]
-    others.sort(key=lambda name: -len(values[name]))
-    x = x or others.pop(0)
-    return x, y or others.pop(0)
+    if x is not None and y is not None:
+        return x, y
+    together = set(map(frozenset, candidates))  # few, of however many candidates
+    names = sorted(values, key=lambda name: -len(values[name]))
+    for pair in itertools.permutations(names, 2):
+        is_chosen = x in (None, pair[0]) and y in (None, pair[1])
+        if is_chosen and any(each.issuperset(pair) for each in together):
+            return pair
+    lacks = (
+        f"No candidate has {given[0]} and another parameter"
+        if given
+        else "A heat map needs two different parameters, and no candidate has two"
+    )
+    raise ParameterError(f"{lacks}. {there_are} plot_parameters() draws each by itself.")
 
 
 def _draw_cells(
