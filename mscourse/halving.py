@@ -322,7 +322,9 @@ def halving_search(
         also be distributions, as for `random_search`.
     splits : Splits
         From `persist_cv_splits` or `open_splits`. In the ring layout the first rows of a train set
-        are a fair sample of it; the other layouts keep the order that they were given.
+        are a fair sample of its first fold; the other layouts keep the order that they were given.
+        So if the rows have an order, shuffle the folds: ``KFold(5, shuffle=True)``. A number of
+        folds does not, and lower rungs would see a part of that order only.
     factor : float
         One candidate in ``factor`` is promoted, and gets ``factor`` times the resources.
     resource : str

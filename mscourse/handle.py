@@ -199,7 +199,7 @@ class Search(Run):
         Parameters
         ----------
         x, y : str, optional
-            The parameters. By default those with the most values.
+            The parameters. By default those with the most values that some candidate has both of.
         ax : matplotlib.axes.Axes, optional
             By default a new figure is made.
 

@@ -228,7 +228,7 @@ class Run:
             )
         lines = self._callback_notes()
         if over:
-            # A few that fail are no news: the report tells. If all do, nothing is as it should be.
+            # Of a few the report tells. If all fail, nothing is as it should be.
             told = results.grouped_errors(self._log) if self.n_failed == self.n_done else []
             told += results.grouped_warnings(self._log)
             lines += [f"Of {self.n_done} evaluations {each}" for each in told]

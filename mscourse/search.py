@@ -87,7 +87,8 @@ def grid_search(
         split, fitted, and the data transformed by them, as long as an engine keeps no more than
         this. By default a quarter of its host's memory, divided by the host's cores; 0 shares
         nothing. Steps that draw random numbers, and have no ``random_state``, have other luck if
-        they are shared.
+        they are shared. Fitted steps that hold a random generator are not shared, nor is anything
+        among more than 100,000 candidates.
     on_evaluation : callable, optional
         Called with each `Evaluation` that is done, from another thread. It should be quick. What it
         raises does not end the search: the report tells of it, and `Search.wait` warns.
