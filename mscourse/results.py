@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -243,20 +244,27 @@ def first_line(text: str) -> str:
 
 
 def _grouped(log: Log, texts: Iterable[tuple[int, str]], did: str, what: str) -> list[str]:
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, str]] = {}
     counts: Counter[str] = Counter()
     for row, text in texts:
-        first.setdefault(text, row)
-        counts[text] += 1
+        # A set is written in another order by each engine.
+        alike = re.sub(r"\{[^{}]*\}", _in_order, text)
+        first.setdefault(alike, (row, text))
+        counts[alike] += 1
     lines = []
-    for text, n in counts.most_common(MOST_ERRORS_SHOWN):
-        where = log.record(first[text])
+    for alike, n in counts.most_common(MOST_ERRORS_SHOWN):
+        row, text = first[alike]
+        where = log.record(row)
         lines.append(f"{n} {did}: {text} (first: split {where.split} of {plain(where.params)})")
-        del counts[text]
+        del counts[alike]
     if counts:
         others = f"{len(counts)} other {what}, which `to_frame` has"
         lines.append(f"{counts.total()} {did}: with {others}")
     return lines
+
+
+def _in_order(braces: re.Match[str]) -> str:
+    return ", ".join(sorted(braces[0][1:-1].split(", ")))
 
 
 def text_report(headline: str, ranking: Ranking, errors: Sequence[str]) -> str:

@@ -204,7 +204,7 @@ class Run:
             check_seconds("timeout_s", timeout_s)
         check_seconds("patience_s", patience_s)
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        show = _somebody_is_watching() if progress_bar is None else progress_bar
+        show = sys.stderr.isatty() or _is_in_notebook() if progress_bar is None else progress_bar
         with _bar(self.n_total, show=show) as bar:
             over = False
             facts_due_s = 0.0
@@ -423,9 +423,7 @@ class Run:
         """Take in what came of an evaluation if it is in the journal; return whether it is."""
         assert self._journal is not None
         candidate, params, split, *rest = item
-        n_train = rest[0] if rest else None
-        if n_train is None:
-            n_train = self._evaluator.splits[split].n_train
+        n_train = (rest[0] if rest else None) or self._evaluator.splits[split].n_train
         entry = self._journal.take(params, split, n_train)
         if entry is None:
             return False
@@ -439,10 +437,6 @@ class Run:
     def _leave_journal(self) -> None:
         if self._journal is not None:
             self._journal.close()
-
-
-def _somebody_is_watching() -> bool:
-    return sys.stderr.isatty() or _is_in_notebook()
 
 
 def _is_in_notebook() -> bool:

@@ -749,7 +749,7 @@ def test_the_html_report_is_a_table_and_escapes(digits_splits, client):
     assert page.count("<tr>") == 3
     assert page.index("0.75000") < page.index("0.25000")
     failing = mscourse.grid_search(SVC(), {"kernel": ["<b>"]}, digits_splits, engines=client)
-    with pytest.warns(RuntimeWarning, match="5 failed"):
+    with pytest.warns(RuntimeWarning, match="5 failed"):  # however each engine writes sets
         assert failing.wait(PATIENCE_S)
     assert "<b>" not in failing._repr_html_()
     assert "&lt;b&gt;" in failing._repr_html_()
