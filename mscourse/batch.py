@@ -9,6 +9,8 @@ import os
 import socket
 import sys
 import time
+import uuid
+from collections import UserList
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -62,7 +64,7 @@ class Pickled:
 _kept: dict[bytes, Callable[..., Any]] = {}
 
 
-class Parcel(list[tuple[Any, ...]]):
+class Parcel(UserList[tuple[Any, ...]]):
     """Items on their way to an engine.
 
     Where they are pickled, it is by cloudpickle: a value of a parameter may be a lambda, or of a
@@ -73,7 +75,12 @@ class Parcel(list[tuple[Any, ...]]):
     def __reduce__(self) -> tuple[Any, ...]:
         # All at once: what several items share travels once. Numbers and text take as long as by
         # plain pickle.
-        return cloudpickle.loads, (cloudpickle.dumps(list(self)),)
+        return cloudpickle.loads, (cloudpickle.dumps(self.data),)
+
+    def __dask_tokenize__(self) -> str:
+        # Dask runs equal calls once. What is sent again, because its worker died, would get the
+        # answer of the first time: that its worker died.
+        return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,33 @@ def test_dask_goes_on_when_a_worker_dies(digits, tmp_path):
     assert np.isnan(scores).tolist() == [True, False, False, False, False]
 
 
+class DiesOnce(GaussianNB):
+    def __init__(self, var_smoothing=1e-9, marker=None):
+        super().__init__(var_smoothing=var_smoothing)
+        self.marker = marker
+
+    def fit(self, X, y):
+        if not self.marker.exists():
+            self.marker.touch()
+            os._exit(1)
+        return super().fit(X, y)
+
+
+def test_what_dask_lost_with_a_worker_is_done_again(digits, tmp_path):
+    X, y = digits
+    cv = ShuffleSplit(1, random_state=0)
+    with (
+        mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=cv) as splits,
+        dask() as executor,
+    ):
+        estimator = DiesOnce(marker=tmp_path / "died")
+        search = mscourse.grid_search(
+            estimator, {"var_smoothing": [1e-9]}, splits, engines=executor
+        )
+        search.wait()
+        assert search.n_failed == 0
+
+
 class Slow(GaussianNB):
     def __init__(self, number=0):
         super().__init__()
