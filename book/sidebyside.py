@@ -1,4 +1,4 @@
-"""Run pages side by side, two at a time, and put them into the cache of the book.
+"""Run pages side by side, three at a time, and put them into the cache of the book.
 
 ::
 
@@ -19,12 +19,15 @@ from jupyter_cache.executors import load_executor
 # How myst-nb reads the pages.
 READER = {"type": "plugin", "name": "myst_nb_md"}
 
+# One more than cores, since they wait so much.
+N_AT_ONCE = 3
+
 
 def main(folder: str, timeout_s: str, *paths: str) -> None:
     """Run the pages at these paths, the first ones first."""
     cache = get_cache(folder)
     uris = [cache.add_nb_to_project(path, read_data=READER).uri for path in paths]
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(N_AT_ONCE) as pool:
         list(pool.map(partial(run, folder, int(timeout_s)), uris))
 
 

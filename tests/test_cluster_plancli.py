@@ -259,3 +259,14 @@ def test_without_a_picture_nothing_heavy_is_imported():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_picture_needs_no_sklearn():
+    program = (
+        "import sys; from mscourse.plots import plans, prices; "
+        "print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
