@@ -37,7 +37,7 @@ much memory. The details are below.
 """
 
 _WINS = """\
-Peers that were faster by more than 2 per cent, or took less memory, and what each of them spares.
+What was faster by more than 2 per cent, or took less memory, and what each of these spares.
 """
 
 _MEMORY = """\
@@ -138,7 +138,7 @@ def as_markdown(raw: Mapping[str, Any], works: Mapping[str, Workload]) -> str:
     results = Results(raw["measurements"])
     sections = [
         ("In one table", (_SUMMARY, tables.summary(results))),
-        ("Where a peer wins", (_WINS, tables.peer_wins(results))),
+        ("Where something else needs less", (_WINS, tables.peer_wins(results))),
         ("Targets", (targets.as_table(raw, works),)),
         ("Large fits", _large(results, works)),
         ("Memory", _memory(results, works)),

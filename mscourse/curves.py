@@ -171,23 +171,23 @@ class LearningCurve(Run):
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import learning_curves
 
-        return plots.learning_curves(self, ax=ax, extrapolate_to=extrapolate_to)
+        return learning_curves(self, ax=ax, extrapolate_to=extrapolate_to)
 
     def plot_fit_times(self, ax: Any = None) -> Any:
         """Draw the fit time against the rows used, with the power law; returns the axes."""
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import fit_times
 
-        return plots.fit_times(self, ax=ax)
+        return fit_times(self, ax=ax)
 
     def plot_cost(self, ax: Any = None) -> Any:
         """Draw the test score against the time of the fit; returns the axes."""
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import score_against_fit_time
 
-        return plots.score_against_fit_time(self, ax=ax)
+        return score_against_fit_time(self, ax=ax)
 
     def __repr__(self) -> str:
         lines = [self._headline(), *self.missing_classes, *self._outcome_notes()]
@@ -257,9 +257,9 @@ class ValidationCurve(Run):
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import validation_curve
 
-        return plots.validation_curve(self, ax=ax)
+        return validation_curve(self, ax=ax)
 
     def __repr__(self) -> str:
         table = self.results()

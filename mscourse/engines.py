@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -27,11 +26,12 @@ import ipyparallel as ipp
 import joblib
 import psutil
 from ipyparallel.error import CompositeError, NoEnginesRegistered, RemoteError
-from ipyparallel.util import int_keys
 from traitlets.config import Config
 
 from mscourse import guard as guard_script
+from mscourse.controller import CONTROLLER_IS_SILENT, ControllerWatch
 from mscourse.errors import ClusterError, InsecureClusterWarning, NoEnginesError, ParameterError
+from mscourse.lostanswers import LostAnswers, wait_no_more
 from mscourse.values import is_integer
 
 Result = TypeVar("Result")
@@ -54,19 +54,7 @@ _HEARTBEAT_PERIOD_MS = 300
 # of their own, so that even an engine deep in a fit does not miss 10 s of beats.
 _HEARTBEAT_MISSES = 33
 
-# A controller that has died closes no connection: the client waits for ever. So if nothing has come
-# back for a while, the controller is asked for a sign of life.
-_ASK_AFTER_SILENCE_S = 10.0
-_ANSWER_WITHIN_S = 20.0
 _LOOK_PERIOD_S = 1.0
-
-# This process may have been paused itself, by Ctrl-Z or with its machine. What has come meanwhile
-# is not read yet, so the controller gets its time again.
-_PAUSE_S = 5.0
-
-CONTROLLER_IS_SILENT = (
-    "The controller does not answer: it has died, or the connection to it is cut."
-)
 
 # More than any host has cores. A slip of the hand would start processes until the memory is full.
 _MOST_ENGINES = 4096
@@ -277,7 +265,8 @@ def ask_engines(
     NoEnginesError
         If there is no engine to ask, or none that lives to answer.
     ClusterError
-        If the function raises on an engine, or the controller has died.
+        If the function raises on an engine, if its answer was lost with a connection that broke, or
+        if the controller has died.
     """
     if client._closed:
         raise NoEnginesError("The client is closed, and reaches its engines no more.")
@@ -288,15 +277,26 @@ def ask_engines(
             "mscourse.local_cluster(2) as client:`); `client.wait_for_engines(2)` waits for them."
         )
     questions = {}
+    under_way = LostAnswers(client)
     for engine in engines:
         with contextlib.suppress(IndexError, NoEnginesRegistered):  # it has died since
             questions[engine] = client[engine].apply_async(function, *args)
+            under_way.sent(engine, questions[engine])
     answers: dict[int, Result] = {}
     controller = ControllerWatch(client)
     for engine, question in questions.items():
         while not question.wait(_LOOK_PERIOD_S):
             if controller.is_silent():
                 raise ClusterError(f"{CONTROLLER_IS_SILENT} Start another cluster.")
+            lost = under_way.look()
+            if lost:
+                for each in questions.values():
+                    if not each.done():
+                        wait_no_more(client, each)
+                raise ClusterError(
+                    "The answer of an engine was lost on its way, as when a connection breaks and "
+                    "comes back. Ask again."
+                )
         try:
             answers[engine] = question.get()
         except (RemoteError, CompositeError) as error:
@@ -306,72 +306,6 @@ def ask_engines(
     if not answers:
         raise NoEnginesError(f"All engines that were asked have died: {engines}.")
     return answers
-
-
-class ControllerWatch:
-    """Tells whether a client's controller still lives, while the client waits for something."""
-
-    def __init__(self, client: ipp.Client) -> None:
-        self._client = client
-        self._heard_of_s = self._looked_s = self._asked_s = time.monotonic()
-        self._question: ControllerQuestion | None = None
-
-    def heard(self) -> None:
-        """Take note that something has come back, which is as good as an answer."""
-        self._heard_of_s = time.monotonic()
-        self._question = None
-
-    def is_silent(self) -> bool:
-        """Whether the controller owes an answer for too long; asks it if nothing came lately."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s > _PAUSE_S:
-            self._asked_s = now_s
-        self._looked_s = now_s
-        if self._question is not None and not self._question.is_open:
-            self.heard()
-        elif self._question is None and now_s - self._heard_of_s > _ASK_AFTER_SILENCE_S:
-            self._question = ControllerQuestion(self._client)
-            self._asked_s = now_s
-        return self._question is not None and now_s - self._asked_s > _ANSWER_WITHIN_S
-
-
-class ControllerQuestion:
-    """A question to a controller, which may not answer.
-
-    Parameters
-    ----------
-    client : ipyparallel.Client
-    request : str
-        What is asked, in the words of ipyparallel's messages; by default, what each engine has to
-        do, which gives what `ipyparallel.Client.queue_status` gives.
-    """
-
-    def __init__(self, client: ipp.Client, request: str = "queue_request") -> None:
-        self._reply: Any = None
-        with contextlib.suppress(OSError):  # the client is closed
-            # The client's own methods would wait for an answer without a limit.
-            self._reply = client._send(
-                client._query_stream, request, content={"targets": None, "verbose": False}
-            )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an answer may still come."""
-        return self._reply is not None and not self._reply.done()
-
-    @property
-    def answer(self) -> dict[Any, Any] | None:
-        """What was answered; None until it has come, or if nothing came."""
-        if self._reply is None or not self._reply.done():
-            return None
-        content = dict(self._reply.result()["content"])
-        return int_keys(content) if content.pop("status") == "ok" else None
-
-    def wait(self, timeout_s: float) -> dict[Any, Any] | None:
-        """Wait for the answer, and give it."""
-        if self._reply is not None:
-            self._reply.wait(timeout_s)
-        return self.answer
 
 
 def warn_if_insecure(client: ipp.Client) -> None:

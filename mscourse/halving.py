@@ -206,9 +206,9 @@ class HalvingSearch(Search):
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import halving_rungs
 
-        return plots.halving_rungs(self, ax=ax)
+        return halving_rungs(self, ax=ax)
 
     def _comparable(self) -> list[Evaluation]:
         """List what is done in the bottom rung, the only one that all candidates go into."""

@@ -189,9 +189,9 @@ class Search(Run):
         ndarray of matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import parameter_boxplots
 
-        return plots.parameter_boxplots(self._comparable(), axes=axes)
+        return parameter_boxplots(self._comparable(), axes=axes)
 
     def plot_heat_map(self, x: str | None = None, y: str | None = None, ax: Any = None) -> Any:
         """Draw the mean test score against two parameters at a time.
@@ -208,9 +208,9 @@ class Search(Run):
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import score_heat_map
 
-        return plots.score_heat_map(self._comparable(), x, y, ax=ax)
+        return score_heat_map(self._comparable(), x, y, ax=ax)
 
     def __repr__(self) -> str:
         return results.text_report(self._headline(), self._ranking(), self._notes())

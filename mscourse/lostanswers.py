@@ -8,12 +8,12 @@ has. If that is less than the client waits for, twice in a row, the oldest of it
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import ipyparallel as ipp
 
-from mscourse.engines import ControllerQuestion
+from mscourse.controller import ControllerQuestion
 
 # An answer is under way for far less than this, so that what is missing twice is not on its way.
 _ASK_PERIOD_S = 10.0
@@ -75,3 +75,40 @@ class LostAnswers:
         lost = [each for each in missing if each in self._suspects]
         self._suspects = missing
         return lost
+
+
+def wait_no_more(client: ipp.Client, future: Any) -> None:
+    """Let a client forget that something is to come of a message, and drop what comes after all.
+
+    Else `ipyparallel.Client.wait` would wait for it, and it would be reported as stranded when its
+    engine ends.
+    """
+    drop_if_late(client, future)
+    for waiting in (client.outstanding, *client._outstanding_dict.values()):
+        waiting.difference_update(future.msg_ids)
+
+
+def drop_if_late(client: ipp.Client, future: Any) -> None:
+    """Have a client drop what comes of a message after all."""
+    handlers = client._queue_handlers
+    if not isinstance(handlers["apply_reply"], _UnlessLate):
+        handlers["apply_reply"] = _UnlessLate(handlers["apply_reply"])
+    handlers["apply_reply"].late.update(future.msg_ids)
+
+
+class _UnlessLate:
+    """Hands a client its answers, except those that come after their engine was taken for dead.
+
+    The client would print these in full, and keep them for good.
+    """
+
+    def __init__(self, handle: Callable[[dict[str, Any]], None]) -> None:
+        self._handle = handle
+        self.late: set[str] = set()
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        message_id = message["parent_header"]["msg_id"]
+        if message_id in self.late:
+            self.late.remove(message_id)
+        else:
+            self._handle(message)

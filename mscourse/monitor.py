@@ -178,9 +178,9 @@ class MemoryMonitor:
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import memory_over_time
 
-        return plots.memory_over_time(self, ax=ax)
+        return memory_over_time(self, ax=ax)
 
     def __repr__(self) -> str:
         samples = self.samples()

@@ -21,6 +21,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,6 +56,9 @@ CV: TypeAlias = int | BaseCrossValidator | Iterable[tuple[ArrayLike, ArrayLike]]
 # nobody will finish this one.
 _ABANDONED_AFTER_S = 3600
 
+# Floats of more different values are taken for numbers without a word.
+_MOST_CLASSES = 20
+
 
 def persist_cv_splits(
     X: Any,
@@ -85,7 +89,8 @@ def persist_cv_splits(
         new one is complete.
     cv : int, splitter or iterable of (train, test)
         Anything that scikit-learn takes. An int is `StratifiedKFold` if the targets are integers,
-        booleans or strings, else `KFold`, both without shuffling, as in scikit-learn.
+        booleans or strings, else `KFold`, both without shuffling, as in scikit-learn. Floats that
+        look like classes are warned of.
     groups : array-like, shape (n_samples,), optional
         Passed to the splitter.
     dtype : dtype, optional
@@ -261,6 +266,8 @@ def _index_pairs(
         # the estimator. Counts that cannot be stratified are told so below.
         classes = y is not None and y.dtype.kind in "biuUS"
         classes = classes and type_of_target(y) in ("binary", "multiclass")
+        if y is not None and y.dtype.kind == "f":
+            _warn_of_classes(y)
     else:
         classes = False
     try:
@@ -274,6 +281,21 @@ def _index_pairs(
             f"cv={shown(cv)} does not split these {data.n_samples} rows: {error} Give cv as an int "
             "of at least 2, a scikit-learn splitter such as KFold(5), or pairs of row indices."
         ) from error
+
+
+def _warn_of_classes(y: NDArray[Any]) -> None:
+    """Say what is done with floats that look like classes: many readers of tables make them so."""
+    if y.ndim != 1 or type_of_target(y) not in ("binary", "multiclass"):
+        return
+    n_values = len(np.unique(y))
+    if n_values <= _MOST_CLASSES and len(y) >= 10 * n_values:
+        warnings.warn(
+            "The targets are floats, which are numbers to be predicted, and so the folds are those "
+            f"of KFold. If their {n_values} values are classes, give integers, as in "
+            "y.astype(int), or a splitter, as in cv=StratifiedKFold(5): each fold then has its "
+            "share of each class.",
+            stacklevel=4,
+        )
 
 
 def _as_rows(indices: ArrayLike, n_samples: int) -> Rows:

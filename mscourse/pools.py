@@ -19,15 +19,10 @@ import ipyparallel as ipp
 from ipyparallel.error import NoEnginesRegistered, RemoteError, TaskAborted
 
 from mscourse.batch import BatchReport, Parcel, Pickled, run_batch, run_batch_silently
-from mscourse.engines import (
-    CONTROLLER_IS_SILENT,
-    ControllerWatch,
-    local_cluster,
-    usable_cores,
-    warn_if_insecure,
-)
+from mscourse.controller import CONTROLLER_IS_SILENT, ControllerWatch
+from mscourse.engines import local_cluster, usable_cores, warn_if_insecure
 from mscourse.errors import NoEnginesError, ParameterError
-from mscourse.lostanswers import LostAnswers
+from mscourse.lostanswers import LostAnswers, drop_if_late, wait_no_more
 
 # An engine that was started anew has registered by then, or something is wrong.
 _REPLACED_WITHIN_S = 30.0
@@ -141,10 +136,7 @@ class IPyParallelPool:
 
     def _give_back(self, future: Any) -> None:
         """Let a batch of which nothing will be heard come back as it was sent."""
-        _late_answers(self._client).update(future.msg_ids)
-        # Else they would be reported as stranded when the engine ends.
-        for waiting in (self._client.outstanding, *self._client._outstanding_dict.values()):
-            waiting.difference_update(future.msg_ids)
+        wait_no_more(self._client, future)
         with contextlib.suppress(InvalidStateError):  # it has come after all
             future.set_result(BatchReport([], 0.0))
 
@@ -211,36 +203,9 @@ class IPyParallelPool:
             # Perhaps it never got the function, or has it no more.
             self._known = {each for each in self._known if each[0] != engine}
         if self.is_death(future.exception()):
-            _late_answers(self._client).update(future.msg_ids)
+            drop_if_late(self._client, future)
         with contextlib.suppress(RuntimeError):  # a message without an answer stays
             self._client.purge_local_results(future.msg_ids)
-
-
-def _late_answers(client: ipp.Client) -> set[str]:
-    """Give the messages whose answers a client is to drop; add to them."""
-    handlers = client._queue_handlers
-    if not isinstance(handlers["apply_reply"], _UnlessLate):
-        handlers["apply_reply"] = _UnlessLate(handlers["apply_reply"])
-    late: set[str] = handlers["apply_reply"].late
-    return late
-
-
-class _UnlessLate:
-    """Hands a client its answers, except those that come after their engine was taken for dead.
-
-    The client would print these in full, and keep them for good.
-    """
-
-    def __init__(self, handle: Callable[[dict[str, Any]], None]) -> None:
-        self._handle = handle
-        self.late: set[str] = set()
-
-    def __call__(self, message: dict[str, Any]) -> None:
-        message_id = message["parent_header"]["msg_id"]
-        if message_id in self.late:
-            self.late.remove(message_id)
-        else:
-            self._handle(message)
 
 
 class ExecutorPool:

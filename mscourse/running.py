@@ -326,9 +326,9 @@ class Run:
         matplotlib.axes.Axes
         """
         with comes_with("notebook", "Pictures"):
-            from mscourse import plots
+            from mscourse.plots import engine_timeline
 
-        return plots.engine_timeline(self.evaluations(), ax=ax)
+        return engine_timeline(self.evaluations(), ax=ax)
 
     def _headline(self) -> str:
         n_done, n_total = self.n_done, self.n_total

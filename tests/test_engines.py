@@ -17,7 +17,7 @@ import pytest
 from helpers import cluster_processes, wait_until
 
 import mscourse
-from mscourse import engines, guard
+from mscourse import controller, guard
 from mscourse.engines import ask_engines
 
 
@@ -136,14 +136,30 @@ def test_a_question_that_raises_names_the_engine(client):
 
 
 def test_a_controller_that_dies_is_told_and_not_waited_for(monkeypatch):
-    monkeypatch.setattr("mscourse.engines._ASK_AFTER_SILENCE_S", 0.5)
-    monkeypatch.setattr("mscourse.engines._ANSWER_WITHIN_S", 2)
+    monkeypatch.setattr("mscourse.controller._ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr("mscourse.controller._ANSWER_WITHIN_S", 2)
     with mscourse.local_cluster(1) as client:
-        controller = psutil.Process(client.cluster.controller.pid)
-        for process in [*controller.children(recursive=True), controller]:
-            process.kill()
+        process = psutil.Process(client.cluster.controller.pid)
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
         with pytest.raises(mscourse.ClusterError, match="controller does not answer"):
             mscourse.engine_hosts(client)
+
+
+def test_a_question_whose_answer_is_lost_is_not_waited_for(client, monkeypatch):
+    monkeypatch.setattr("mscourse.lostanswers._ASK_PERIOD_S", 0.3)
+    handlers, lost = client._queue_handlers, []
+    handle = handlers["apply_reply"]
+    monkeypatch.setitem(handlers, "apply_reply", lambda m: handle(m) if lost else lost.append(m))
+    with pytest.raises(mscourse.ClusterError, match=r"lost on its way.*Ask again"):
+        ask_engines(client, os.getpid)
+    assert client.wait(timeout=10)  # for nothing
+    ids = {message["parent_header"]["msg_id"] for message in lost}
+    for message in lost:  # it comes after all
+        handlers["apply_reply"](message)
+    assert len(ids) == 1
+    assert not ids & client.results.keys()
+    assert len(ask_engines(client, os.getpid)) == len(client.ids)
 
 
 class Question:
@@ -157,8 +173,8 @@ class Question:
 def clock(monkeypatch):
     """Seconds that pass only when a test says so."""
     clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s)
-    monkeypatch.setattr(engines, "time", clock)
-    monkeypatch.setattr(engines, "ControllerQuestion", Question)
+    monkeypatch.setattr(controller, "time", clock)
+    monkeypatch.setattr(controller, "ControllerQuestion", Question)
     return clock
 
 
@@ -172,7 +188,7 @@ def looks(watch, clock, seconds):
 
 
 def test_a_client_that_was_paused_blames_nobody(clock):
-    watch = engines.ControllerWatch(None)
+    watch = controller.ControllerWatch(None)
     clock.now_s = 40.0  # it had no time to ask
     assert not any([watch.is_silent(), *looks(watch, clock, 15)])
     clock.now_s += 40.0  # the question is open, and its answer may wait to be read
@@ -183,7 +199,7 @@ def test_a_client_that_was_paused_blames_nobody(clock):
 
 
 def test_what_an_engine_sends_is_as_good_as_an_answer(clock):
-    watch = engines.ControllerWatch(None)
+    watch = controller.ControllerWatch(None)
     assert not any(looks(watch, clock, 25))
     watch.heard()
     assert not any(looks(watch, clock, 25))

@@ -27,6 +27,7 @@ from mscourse.asha import Rung
 from mscourse.curves import LearningCurve, ValidationCurve
 from mscourse.evaluation import Evaluation
 from mscourse.monitor import MemoryMonitor
+from mscourse.plots.style import BLUE, GREEN, ORANGE
 
 BASELINES = Path(__file__).parent / "baseline"
 
@@ -295,8 +296,8 @@ def test_several_learning_curves_are_told_apart_by_what_differs():
     ax = plots.learning_curves(learning_curve(TWO))
     assert legend(ax) == ["gamma=0.001", "gamma=0.1", "test", "train", "\u00b1 1 standard error"]
     first_train, first_test, second_train, second_test = ax.lines
-    assert first_train.get_color() == first_test.get_color() == plots.BLUE
-    assert second_train.get_color() == second_test.get_color() == plots.ORANGE
+    assert first_train.get_color() == first_test.get_color() == BLUE
+    assert second_train.get_color() == second_test.get_color() == ORANGE
 
 
 def test_what_is_not_done_is_left_out_and_what_cannot_be_told_is_not_drawn():
@@ -512,14 +513,14 @@ def test_the_rungs_show_what_became_of_each_candidate():
     assert ax.get_xlabel() == "rows in the train set"
     assert plots.halving_rungs(halving(resource="max_iter")).get_xlabel() == "max_iter"
     assert [len(x_of(line)) for line in ax.lines] == [1] * 6 + [2, 3, 3]
-    assert [line.get_color() for line in ax.lines[6:]] == ["0.7", plots.BLUE, plots.ORANGE]
+    assert [line.get_color() for line in ax.lines[6:]] == ["0.7", BLUE, ORANGE]
 
 
 def test_the_rungs_of_a_search_under_way():
     ax = plots.halving_rungs(halving(n_rungs=2))
     assert legend(ax) == ["not promoted", "under way"]
     assert labels(ax) == ["60", "180", "540"]
-    assert [line.get_color() for line in ax.lines[6:]] == ["0.7", plots.GREEN, plots.GREEN]
+    assert [line.get_color() for line in ax.lines[6:]] == ["0.7", GREEN, GREEN]
 
 
 def test_memory_is_stacked_and_files_count_once():
@@ -547,7 +548,7 @@ def test_a_box_for_each_value_of_each_parameter():
     assert (c.get_xlabel(), kernel.get_xlabel(), c.get_ylabel()) == ("C", "kernel", "test score")
     assert labels(c) == ["0.1", "1", "10"]
     assert labels(kernel) == ["linear", "rbf"]
-    medians = [line.get_ydata()[0] for line in c.lines if line.get_color() == plots.ORANGE]
+    medians = [line.get_ydata()[0] for line in c.lines if line.get_color() == ORANGE]
     np.testing.assert_allclose(medians, [0.051, 0.06, 0.15])
 
 

@@ -442,8 +442,8 @@ def test_a_closed_client_is_told():
 
 
 def test_a_controller_that_dies_is_told(monkeypatch):
-    monkeypatch.setattr("mscourse.engines._ASK_AFTER_SILENCE_S", 0.5)
-    monkeypatch.setattr("mscourse.engines._ANSWER_WITHIN_S", 2)
+    monkeypatch.setattr("mscourse.controller._ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr("mscourse.controller._ANSWER_WITHIN_S", 2)
     with mscourse.local_cluster(1) as client:
         scheduler = Scheduler(
             nap, Queue([(1.5, x) for x in range(99)]), pool_for(client), Outcomes()

@@ -147,6 +147,27 @@ def test_strings_in_a_frame_of_one_column_are_stratified(tmp_path):
         assert (split.load()[3] == "b").sum() == 2
 
 
+def test_classes_that_are_floats_are_warned_of_where_the_call_stands(tmp_path):
+    y = np.arange(200.0) // 20
+    with pytest.warns(UserWarning, match=r"(?s)KFold.*10 values.*astype\(int\)") as caught:
+        splits = mscourse.persist_cv_splits(y[:, np.newaxis], y, folder=tmp_path, name="d")
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(np.sort(splits[0].test_indices), np.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("y", "cv"),
+    [
+        (np.arange(200.0), 5),  # whole numbers, as of the diabetes data
+        (np.linspace(0, 1, 200), 5),
+        (np.arange(200) % 2, 5),
+        (np.arange(200) % 2.0, StratifiedKFold(5)),
+    ],
+)
+def test_other_targets_are_not_warned_of(tmp_path, y, cv):
+    mscourse.persist_cv_splits(np.zeros((200, 2)), y, folder=tmp_path, name="d", cv=cv)
+
+
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
 def test_classes_are_stratified_as_a_list_and_as_a_column(tmp_path, shape):
     y = np.repeat([0, 1], [50, 10]).reshape(shape)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 
 import ipyparallel as ipp
 
-from mscourse.engines import ControllerQuestion
+from mscourse.controller import ControllerQuestion
 
 _PERIOD_S = 5.0
 

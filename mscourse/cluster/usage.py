@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mscourse.engines import ControllerQuestion
+from mscourse.controller import ControllerQuestion
 
 _LOOK_PERIOD_S = 5.0
 
