@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 
 from mscourse import results
 from mscourse.asha import N_SAMPLES, Asha, Ladder, Promotions, Rung
@@ -55,6 +56,7 @@ from mscourse.resources import (
 from mscourse.results import Ranking
 from mscourse.resume import journal_of
 from mscourse.splits import Splits
+from mscourse.trainsizes import missing_classes
 
 
 class HalvingSearch(Search):
@@ -76,6 +78,9 @@ class HalvingSearch(Search):
         Splits that each candidate is evaluated on in each rung.
     resource : str
         What a candidate is given more of in each rung: ``"n_samples"``, or a parameter.
+    missing_classes : list of str
+        What the rows of the lower rungs leave out, one line for each rung that lacks a class. The
+        report shows them.
     """
 
     def __init__(
@@ -92,6 +97,11 @@ class HalvingSearch(Search):
         journal: Journal | None,
     ) -> None:
         self.resource = ladder.resource
+        self.missing_classes = (
+            missing_classes(evaluator.splits, np.array(ladder.steps))
+            if ladder.resource == N_SAMPLES and is_classifier(evaluator.estimator)
+            else []
+        )
         self._ladder = ladder
         self._promotions = Promotions(Asha(order, len(ladder.steps), factor), candidates, ladder)
         super().__init__(
@@ -224,7 +234,8 @@ class HalvingSearch(Search):
             f"{rung.n_resources}: {len(rung.scores)} done, {len(rung.promoted)} promoted"
             for rung in self.rungs()
         )
-        return [f"Rungs by {self._ladder.resource}: {'; '.join(counts)}", *super()._notes()]
+        rungs = f"Rungs by {self._ladder.resource}: {'; '.join(counts)}"
+        return [rungs, *self.missing_classes, *super()._notes()]
 
     def _ranking(self, n_top: int = TOP_SHOWN) -> Ranking:
         done = self._log.columns()
@@ -324,7 +335,8 @@ def halving_search(
         From `persist_cv_splits` or `open_splits`. In the ring layout the first rows of a train set
         are a fair sample of its first fold; the other layouts keep the order that they were given.
         So if the rows have an order, shuffle the folds: ``KFold(5, shuffle=True)``. A number of
-        folds does not, and lower rungs would see a part of that order only.
+        folds does not, and lower rungs would see a part of that order only. Classes that they do
+        not see are in the report.
     factor : float
         One candidate in ``factor`` is promoted, and gets ``factor`` times the resources.
     resource : str

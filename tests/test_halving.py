@@ -21,7 +21,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401  # enabl
 from sklearn.linear_model import Ridge, SGDClassifier
 from sklearn.model_selection import HalvingGridSearchCV, KFold, TimeSeriesSplit
 from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import mscourse
 from mscourse.asha import Asha, Ladder, Promotions
@@ -444,6 +444,33 @@ def test_a_parameter_as_the_resource(iris_splits, client):
     same = mscourse.grid_search(forest, single, iris_splits, engines=client)
     assert same.wait(PATIENCE_S)
     assert same.results()["mean_test_score"] == [search.best(1)[0].validation.mean]
+
+
+def test_the_report_names_the_classes_that_lower_rungs_do_not_see(client, tmp_path):
+    X, y = np.arange(120.0).reshape(60, 2), np.repeat([0, 1], 30)
+    folds = [(np.arange(60), np.arange(60)), (np.arange(60)[::-1], np.arange(60))]
+    splits = mscourse.persist_cv_splits(X, y, cv=folds, folder=tmp_path, name="sorted")
+    search = mscourse.halving_search(
+        DecisionTreeClassifier(),
+        {"max_depth": [1, 2, 3]},
+        splits,
+        min_resources=20,
+        max_resources=60,
+        engines=client,
+    )
+    lines = ["20 rows have no sample of class 1 in split 0; of class 0 in split 1"]
+    assert search.missing_classes == lines
+    assert search.wait(PATIENCE_S)
+    assert lines[0] in repr(search)
+    for other in (
+        climb(splits, client),  # rungs of another resource
+        mscourse.halving_search(
+            DecisionTreeRegressor(), {"max_depth": [1, 2, 3]}, splits, min_resources=20,
+            max_resources=60, engines=client,
+        ),
+    ):  # fmt: skip
+        assert other.missing_classes == []
+        other.abort()
 
 
 def test_pictures_compare_what_compares(iris_splits, client, monkeypatch):
