@@ -63,12 +63,12 @@ THREAD_VARIABLES = (
 )
 
 # Pages whose numbers depend little on what else the computer does: mostly, they wait. The longest
-# comes first.
+# comes first, and beside it one that computes and one that waits.
 SIDE_BY_SIDE = (
     "06-clusters",
     "05-when-things-break",
-    "07-capstone",
     "01-primer",
+    "07-capstone",
     "searches",
     "index",
     "setup",

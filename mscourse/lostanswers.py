@@ -97,9 +97,10 @@ def drop_if_late(client: ipp.Client, future: Any) -> None:
 
 
 class _UnlessLate:
-    """Hands a client its answers, except those that come after their engine was taken for dead.
+    """Hands a client its answers, except those that nobody waits for any more.
 
-    The client would print these in full, and keep them for good.
+    Their engine was taken for dead, or they for lost. The client would print them in full, and
+    keep them for good.
     """
 
     def __init__(self, handle: Callable[[dict[str, Any]], None]) -> None:

@@ -139,11 +139,11 @@ def grid(n_evaluations: int) -> dict[str, list[int]]:
 
 def client(folder: Path, n_evaluations: int, seconds: float) -> int:
     """Run the search, or what is left of it; tell by the exit status how it ended."""
-    from mscourse import engines
+    from mscourse import controller, engines
 
     engines._HEARTBEAT_MISSES = _HEARTBEAT_MISSES
-    engines._ASK_AFTER_SILENCE_S = _ASK_AFTER_SILENCE_S
-    engines._ANSWER_WITHIN_S = _ANSWER_WITHIN_S
+    controller._ASK_AFTER_SILENCE_S = _ASK_AFTER_SILENCE_S
+    controller._ANSWER_WITHIN_S = _ANSWER_WITHIN_S
     warnings.simplefilter("ignore", RuntimeWarning)  # that there are no engines for a moment
     with contextlib.ExitStack() as stack:
         try:

@@ -323,8 +323,9 @@ def test_nodes_install_from_a_folder_of_wheels(lab, tmp_path):
     lab.start()
     with lab.connect() as cluster:
         view = cluster.client[:]
-        view.execute("import sys; python = sys.executable", block=True)
-        assert view["python"][0].startswith(f"{HOME}/.mscourse/environments/")
+        # By a call: what is printed may be lost so soon, and `execute` would wait for it for ever.
+        [python] = view.apply_sync(eval, "__import__('sys').executable")
+        assert python.startswith(f"{HOME}/.mscourse/environments/")
         [version] = view.apply_sync(metadata.version, "scikit-learn")
         assert version == sklearn.__version__
         assert view.apply_sync(metadata.version, "wheel")

@@ -264,10 +264,8 @@ def test_what_is_added_when_there_are_no_engines_is_added_when_there_are(
 def test_a_new_cluster_goes_on_where_the_controller_died(
     digits_splits, client, tmp_path, monkeypatch
 ):
-    from mscourse import engines
-
-    monkeypatch.setattr(engines, "_ASK_AFTER_SILENCE_S", 0.5)
-    monkeypatch.setattr(engines, "_ANSWER_WITHIN_S", 1.5)
+    monkeypatch.setattr("mscourse.controller._ASK_AFTER_SILENCE_S", 0.5)
+    monkeypatch.setattr("mscourse.controller._ANSWER_WITHIN_S", 1.5)
     expected = undisturbed(digits_splits, client)
     launch = partial(
         mscourse.grid_search, SVC(), GRID, digits_splits, journal=tmp_path / "x.journal"
