@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import signal
 import sys
@@ -58,6 +59,15 @@ class _Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # Python proposes something itself from 3.14 on, if asked to.
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            similar = difflib.get_close_matches(str(value), map(str, action.choices or ()), n=1)
+            meant = f". Did you mean {similar[0]}?" if similar else ""
+            raise argparse.ArgumentError(action, f"{error.message}{meant}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

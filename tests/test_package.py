@@ -123,7 +123,9 @@ def test_the_command_line_says_what_there_is():
     assert "doctor" in help_.stdout
     typo = run("docter")
     assert typo.returncode == 2
-    assert "doctor" in typo.stderr
+    assert "Did you mean doctor?" in typo.stderr
+    assert "Did you mean addnode?" in run("cluster", "addnod", "room").stderr
+    assert "Did you mean" not in run("xyz").stderr
     too_much = run("lab", "open", "01", "02")
     assert too_much.returncode == 2
     assert "usage: mscourse lab open" in too_much.stderr
