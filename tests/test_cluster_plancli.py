@@ -250,22 +250,15 @@ def test_the_command_draws(tmp_path, capsys):
             command(*arguments, "--picture", str(wrong))
 
 
-def test_without_a_picture_nothing_heavy_is_imported():
-    program = (
-        "import sys; from mscourse.cluster import plan, plancli, planprices; "
-        "print([m for m in ('matplotlib', 'boto3') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
-def test_a_picture_needs_no_sklearn():
-    program = (
-        "import sys; from mscourse.plots import plans, prices; "
-        "print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("imported", "unwanted"),
+    [
+        ("from mscourse.cluster import plan, plancli, planprices", ("matplotlib", "boto3")),
+        ("from mscourse.plots import plans, prices", ("sklearn", "scipy")),  # for the pictures
+    ],
+)
+def test_nothing_heavy_is_imported_that_is_not_needed(imported, unwanted):
+    program = f"import sys; {imported}; print([m for m in {unwanted} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
