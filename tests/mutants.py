@@ -92,8 +92,6 @@ MUTANTS = (
     Mutant("queues", " or (candidate, split) in self._skipped:", ":", "what is done is run again"),
     Mutant("batch", "    except DamagedSplitsError:\n        raise\n", "",
            "damaged data are a candidate's fault"),
-    Mutant("batch", "return uuid.uuid4().hex", 'return "parcel"',
-           "what Dask lost with a worker is not run again"),
     Mutant("lostanswers", "lost = [each for each in missing if each in self._suspects]",
            "lost = []", "whose answer was lost is waited for, for ever"),
     Mutant("lostanswers", "            missing += awaited[: max(0, len(awaited) - n_known)]\n",
