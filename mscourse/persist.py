@@ -285,7 +285,8 @@ def _index_pairs(
 
 def _warn_of_classes(y: NDArray[Any]) -> None:
     """Say what is done with floats that look like classes: many readers of tables make them so."""
-    if y.ndim != 1 or type_of_target(y) not in ("binary", "multiclass"):
+    # Not by scikit-learn's `type_of_target`, which refuses what is not finite.
+    if y.ndim != 1 or not np.isfinite(y).all() or (y != np.rint(y)).any():
         return
     n_values = len(np.unique(y))
     if n_values <= _MOST_CLASSES and len(y) >= 10 * n_values:

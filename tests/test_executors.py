@@ -162,15 +162,16 @@ def test_the_death_of_a_worker_is_told_where_it_ends_the_executor(open_executor,
             search.wait()
 
 
-def test_dask_goes_on_when_a_worker_dies(digits, tmp_path):
-    X, y = digits
+@pytest.fixture
+def one_split(digits, tmp_path):
     cv = ShuffleSplit(1, random_state=0)
-    with (
-        mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=cv) as splits,
-        dask() as executor,
-    ):
+    return mscourse.persist_cv_splits(*digits, folder=tmp_path, name="digits", cv=cv)
+
+
+def test_dask_goes_on_when_a_worker_dies(one_split):
+    with dask() as executor:
         search = mscourse.grid_search(
-            Where(), [{"deadly": [True]}, {"i": range(4)}], splits, engines=executor
+            Where(), [{"deadly": [True]}, {"i": range(4)}], one_split, engines=executor
         )
         search.wait()
         scores = search.results()["mean_test_score"]
@@ -189,16 +190,11 @@ class DiesOnce(GaussianNB):
         return super().fit(X, y)
 
 
-def test_what_dask_lost_with_a_worker_is_done_again(digits, tmp_path):
-    X, y = digits
-    cv = ShuffleSplit(1, random_state=0)
-    with (
-        mscourse.persist_cv_splits(X, y, folder=tmp_path, name="digits", cv=cv) as splits,
-        dask() as executor,
-    ):
+def test_what_dask_lost_with_a_worker_is_done_again(one_split, tmp_path):
+    with dask() as executor:
         estimator = DiesOnce(marker=tmp_path / "died")
         search = mscourse.grid_search(
-            estimator, {"var_smoothing": [1e-9]}, splits, engines=executor
+            estimator, {"var_smoothing": [1e-9]}, one_split, engines=executor
         )
         search.wait()
         assert search.n_failed == 0

@@ -160,6 +160,10 @@ def test_classes_that_are_floats_are_warned_of_where_the_call_stands(tmp_path):
     [
         (np.arange(200.0), 5),  # whole numbers, as of the diabetes data
         (np.linspace(0, 1, 200), 5),
+        (np.r_[np.nan, np.zeros(199)], 5),
+        (np.r_[np.inf, np.zeros(199)], 5),
+        (np.zeros((200, 2)), 5),
+        (np.linspace(0, 1e300, 200), 5),
         (np.arange(200) % 2, 5),
         (np.arange(200) % 2.0, StratifiedKFold(5)),
     ],
